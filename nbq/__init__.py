@@ -1,0 +1,1 @@
+"""nbq: a cluster in your notebook."""

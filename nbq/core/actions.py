@@ -1,0 +1,66 @@
+"""Actions: everything that the scheduler may ask the hub to do, after its facts are committed."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+__all__ = ["Action", "Discard", "Disown", "Grant", "Interrupt", "Keep", "Recall", "Reject"]
+
+
+class Grant(Struct, frozen=True, gc=False):
+    """Lease elements to an engine: send it what it needs to run them."""
+
+    engine: bytes
+    run: int
+    node: int
+    lo: int
+    hi: int
+    token: int
+    attempt: int
+
+
+class Recall(Struct, frozen=True, gc=False):
+    """Ask an engine for up to ``count`` elements that it has not started."""
+
+    engine: bytes
+    count: int
+
+
+class Interrupt(Struct, frozen=True, gc=False):
+    """Tell an engine to stop elements of a lease, running or not."""
+
+    engine: bytes
+    token: int
+    lo: int
+    hi: int
+
+
+class Keep(Struct, frozen=True, gc=False):
+    """Store a block of the message in hand: number ``source`` there, number ``block`` of the run."""
+
+    run: int
+    block: int
+    source: int
+
+
+class Reject(Struct, frozen=True):
+    """The event in hand was refused, without any effect."""
+
+    code: str
+    text: str
+
+
+class Disown(Struct, frozen=True):
+    """Tell an engine that these leases are not its own (any more)."""
+
+    engine: bytes
+    tokens: list[int]
+
+
+class Discard(Struct, frozen=True):
+    """Delete these blobs: the runs that named them are forgotten."""
+
+    blobs: list[str]
+
+
+Action = Discard | Disown | Grant | Recall | Interrupt | Keep | Reject

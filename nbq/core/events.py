@@ -1,0 +1,159 @@
+"""Events: everything that can happen to the scheduler."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from nbq.core.model import NONE, BlockMeta, EngineInfo, Graph, Index, Text
+
+__all__ = [
+    "Beat",
+    "Began",
+    "CancelAsked",
+    "EngineGone",
+    "EngineJoined",
+    "EngineLeaving",
+    "Event",
+    "ForgetAsked",
+    "GaveBack",
+    "Outcome",
+    "Reported",
+    "SlotDied",
+    "Submitted",
+    "Ticked",
+]
+
+
+class Submitted(Struct, frozen=True):
+    """A client submits a planned canvas.
+
+    ``blocks`` are its argument blocks, in the order in which the hub holds their bytes. The first
+    ``staged`` of them are stored already, under the run number ``number`` that was reserved.
+    """
+
+    id: bytes
+    owner: str
+    graph: Graph
+    blocks: list[BlockMeta]
+    number: int = NONE
+    staged: int = 0
+
+
+class CancelAsked(Struct, frozen=True):
+    """Somebody wants elements stopped; ``node`` NONE means the whole run."""
+
+    id: bytes
+    node: int = NONE
+    lo: int = 0
+    hi: int = 0
+    text: str = "cancelled"
+
+
+class ForgetAsked(Struct, frozen=True):
+    """Somebody wants a finished run dropped."""
+
+    id: bytes
+
+
+class EngineJoined(Struct, frozen=True):
+    """An engine connected, for the first time or again.
+
+    ``held`` lists the tokens of the leases that it still has; what it was granted before and does
+    not list goes back to the queue.
+    """
+
+    engine: bytes
+    info: EngineInfo
+    held: list[int]
+
+
+class EngineGone(Struct, frozen=True):
+    """The connection to an engine is gone; it has a moment to come back."""
+
+    engine: bytes
+
+
+class EngineLeaving(Struct, frozen=True):
+    """An engine drains: it is granted nothing more and gives back what it has not started."""
+
+    engine: bytes
+
+
+class Beat(Struct, frozen=True):
+    """An engine is alive and holds these leases."""
+
+    engine: bytes
+    held: list[int]
+
+
+class Began(Struct, frozen=True):
+    """Elements were seen running: pairs of token and index."""
+
+    engine: bytes
+    running: list[tuple[int, int]]
+
+
+class Outcome(Struct, frozen=True, array_like=True):
+    """Elements ``lo`` to ``hi - 1`` of a lease ended.
+
+    Args:
+        states: One byte an element (SUCCESS, FAILURE or REVOKED), empty when all succeeded.
+        size: Bytes of the outcome block; 0 when the result is ignored.
+        blob: The name of the block's file, empty when it travels with the message.
+        seconds: How long the elements ran, together.
+        errors: A line for each of the first failures, by element.
+    """
+
+    token: int
+    lo: Index
+    hi: Index
+    states: bytes = b""
+    size: int = 0
+    blob: str = ""
+    seconds: float = 0.0
+    errors: dict[Index, Text] = {}
+
+
+class Reported(Struct, frozen=True):
+    """An engine reports outcomes; the hub holds the bytes of their blocks in the same order."""
+
+    engine: bytes
+    outcomes: list[Outcome]
+
+
+class GaveBack(Struct, frozen=True):
+    """An engine returns elements of a lease that it has not started."""
+
+    engine: bytes
+    token: int
+    lo: int
+    hi: int
+
+
+class SlotDied(Struct, frozen=True):
+    """A slot died while it ran one element of a lease."""
+
+    engine: bytes
+    token: int
+    index: int
+    text: str
+
+
+class Ticked(Struct, frozen=True):
+    """Time passed; sent once a turn, after everything else."""
+
+
+Event = (
+    Submitted
+    | CancelAsked
+    | ForgetAsked
+    | EngineJoined
+    | EngineGone
+    | EngineLeaving
+    | Beat
+    | Began
+    | Reported
+    | GaveBack
+    | SlotDied
+    | Ticked
+)

@@ -1,0 +1,124 @@
+"""Facts: what has happened, and nothing else can be undone by a crash.
+
+The journal holds them, recovery applies them, and watching clients receive those that end
+elements. A fact belongs to one run, named by its ``run`` number (assigned when it is accepted); the
+facts of different runs are independent of each other.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from nbq.core.model import NONE, BlockMeta, Graph, State
+
+__all__ = ["Accepted", "End", "Ended", "Fact", "Forgotten", "Inherited", "Leased", "Returned", "Settled"]
+
+
+class Accepted(Struct, frozen=True, array_like=True, tag=1):
+    """A run was taken. Block number k of the run is ``blocks[k]``."""
+
+    run: int
+    id: bytes
+    owner: str
+    at_s: float
+    graph: Graph
+    blocks: list[BlockMeta]
+
+
+class Leased(Struct, frozen=True, array_like=True, tag=2, gc=False):
+    """Elements ``lo`` to ``hi - 1`` were granted to an engine under a token."""
+
+    run: int
+    node: int
+    lo: int
+    hi: int
+    token: int
+    engine: bytes
+
+
+class Returned(Struct, frozen=True, array_like=True, tag=3, gc=False):
+    """A lease ended for elements that did not: they may be granted again.
+
+    ``charged`` says that a slot died while it ran element ``lo`` (then ``hi == lo + 1``); ``text``
+    holds the evidence.
+    """
+
+    run: int
+    node: int
+    lo: int
+    hi: int
+    token: int
+    charged: bool = False
+    text: str = ""
+
+
+class Settled(Struct, frozen=True, array_like=True, tag=4):
+    """Elements were run to their end by an engine.
+
+    Args:
+        states: One byte an element, or empty when all are SUCCESS.
+        block: The number of the block that holds values and failures, or NONE (ignored result).
+        size, blob: Of that block, as in ``BlockMeta``.
+        at_s: When the hub took the outcome.
+        seconds: How long the elements ran, together.
+        errors: A line for each of the first failures, by element, for people and logs.
+    """
+
+    run: int
+    node: int
+    lo: int
+    hi: int
+    token: int
+    states: bytes
+    block: int
+    size: int
+    blob: str
+    at_s: float
+    engine: str
+    seconds: float
+    errors: dict[int, str] = {}
+    block_lo: int = 0
+    """The first element of that block; it was sealed for this place."""
+    block_n: int = 0
+    """How many elements that block has; it may hold more than this fact ends."""
+
+
+class Ended(Struct, frozen=True, array_like=True, tag=5, gc=False):
+    """The hub itself ended elements: ``code`` is cancelled, expired, lost or upstream."""
+
+    run: int
+    node: int
+    lo: int
+    hi: int
+    state: State
+    code: str
+    text: str
+    at_s: float
+
+
+class Inherited(Struct, frozen=True, array_like=True, tag=6, gc=False):
+    """Elements ended as the element they depend on did.
+
+    ``cause_index`` is NONE when element i follows element i of ``cause_node``.
+    """
+
+    run: int
+    node: int
+    lo: int
+    hi: int
+    state: State
+    cause_node: int
+    cause_index: int = NONE
+    at_s: float = 0.0
+
+
+class Forgotten(Struct, frozen=True, array_like=True, tag=7, gc=False):
+    """A finished run was dropped, with its blocks."""
+
+    run: int
+
+
+End = Settled | Ended | Inherited
+"""The facts that end elements; each element is named by exactly one of them."""
+
+Fact = Accepted | Leased | Returned | Settled | Ended | Inherited | Forgotten

@@ -1,0 +1,133 @@
+"""The ledger: everything durable that a hub knows, changed by facts and by nothing else.
+
+``Ledger.apply`` is called for each fact as soon as it is decided, and again, with the same facts,
+when a hub recovers. It decides nothing: what may follow from a fact is noted in ``wakes``, for the
+scheduler to look at.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import assert_never
+
+from nbq.core import facts as f
+from nbq.core.fleet import Fleet
+from nbq.core.model import State
+from nbq.core.runs import Lease, Run
+
+__all__ = ["Ledger"]
+
+
+class Ledger:
+    """All runs, and who holds what of them."""
+
+    def __init__(self) -> None:
+        self.runs: dict[int, Run] = {}
+        self.by_id: dict[bytes, Run] = {}
+        self.given: dict[str, tuple[int, int, int]] = {}
+        """Run, node and index of each id that a user gave."""
+        self.leases: dict[int, Lease] = {}
+        self.fleet = Fleet()
+        self.left = 0
+        """Elements that have not ended."""
+        self.weight = 0
+        """Bytes of all blocks."""
+        self.finished: deque[int] = deque()
+        """Runs that have ended, the first first; some may be forgotten already."""
+        self.wakes: deque[tuple[Run, int, int, int]] = deque()
+        """Run, node and range of elements for which something has changed."""
+        self._next_run = 1
+
+    def reserve(self) -> int:
+        """Return a run number that is given to no other run."""
+        number = self._next_run
+        self._next_run += 1
+        return number
+
+    def apply(self, fact: f.Fact) -> None:
+        """Change state as a fact says; the same live and in recovery."""
+        match fact:
+            case f.Accepted():
+                self._apply_accepted(fact)
+            case f.Leased():
+                self._apply_leased(fact)
+            case f.Returned():
+                self._apply_returned(fact)
+            case f.Settled() | f.Ended() | f.Inherited():
+                self._apply_end(fact)
+            case f.Forgotten():
+                self._apply_forgotten(fact)
+            case _:
+                assert_never(fact)
+
+    def _apply_accepted(self, fact: f.Accepted) -> None:
+        run = Run(fact)
+        self.runs[run.number] = run
+        self.by_id[run.id] = run
+        self.left += run.left
+        self.weight += run.weight
+        self._next_run = max(self._next_run, run.number + 1)
+        for node in run.nodes:
+            for index, text in node.spec.ids.items():
+                self.given[text] = (run.number, node.number, index)
+
+    def _apply_leased(self, fact: f.Leased) -> None:
+        run = self.runs[fact.run]
+        run.nodes[fact.node].state[fact.lo : fact.hi] = bytes([State.LEASED]) * (fact.hi - fact.lo)
+        lease = Lease(run, fact.node, fact.lo, fact.hi, fact.token, fact.engine)
+        self.leases[fact.token] = run.leases[fact.token] = lease
+        engine = self.fleet.engine(fact.engine)
+        engine.leases[fact.token] = lease
+        engine.count += fact.hi - fact.lo
+
+    def _apply_returned(self, fact: f.Returned) -> None:
+        node = self.runs[fact.run].nodes[fact.node]
+        node.state[fact.lo : fact.hi] = bytes(fact.hi - fact.lo)
+        if fact.charged:
+            node.deaths[fact.lo] = node.deaths.get(fact.lo, 0) + 1
+            node.losses[fact.lo] = node.losses.get(fact.lo, 0) + 1
+        self._close(self.leases[fact.token], fact.lo, fact.hi)
+
+    def _apply_end(self, fact: f.End) -> None:
+        run = self.runs[fact.run]
+        before = run.weight
+        woken = run.end(fact)
+        self.left -= fact.hi - fact.lo
+        self.weight += run.weight - before
+        if isinstance(fact, f.Settled):
+            self._close(self.leases[fact.token], fact.lo, fact.hi)
+        elif isinstance(fact, f.Ended) and run.leases:
+            for lease in list(run.leases.values()):
+                if lease.node == fact.node:
+                    self._close(lease, fact.lo, fact.hi)
+        for number in run.nodes[fact.node].consumers:
+            node = run.nodes[number]
+            parent_is_one = len(run.nodes[fact.node].state) == 1
+            lo, hi = (0, node.spec.size) if parent_is_one else (fact.lo, fact.hi)
+            self.wakes.append((run, number, lo, hi))
+        for members in woken:
+            for number in run.lists[members].consumers:
+                self.wakes.append((run, number, 0, run.nodes[number].spec.size))
+        if run.left == 0:
+            self.finished.append(run.number)
+
+    def _close(self, lease: Lease, lo: int, hi: int) -> None:
+        closed = lease.close(lo, hi)
+        if not closed:
+            return
+        engine = self.fleet.engine(lease.engine)
+        engine.count -= closed
+        engine.load_s = max(0.0, engine.load_s - lease.cost_s * closed)
+        if not lease.open:
+            del self.leases[lease.token]
+            del lease.run.leases[lease.token]
+            del engine.leases[lease.token]
+        self.fleet.note(engine)
+
+    def _apply_forgotten(self, fact: f.Forgotten) -> None:
+        run = self.runs.pop(fact.run)
+        del self.by_id[run.id]
+        self.weight -= run.weight
+        for node in run.nodes:
+            for text in node.spec.ids.values():
+                self.given.pop(text, None)

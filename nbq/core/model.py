@@ -1,0 +1,181 @@
+"""The nouns: states, options, graphs, blocks, engines and time.
+
+Values only. They travel on the wire and lie in the journal as they are, so a field is only ever
+added at the end, with a default.
+
+A **graph** is numbered nodes and numbered lists. A **node** is an array of ``size`` elements with
+one definition. It comes after nothing, after a node (element i after element i, or every element
+after the only one) or after a list (every element after the whole list). A **list** is an ordered
+set of slices of nodes and of other lists: the value of a group, and what a chord waits for. A node
+or list is an item of at most one list.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+__all__ = [
+    "NONE",
+    "BlockMeta",
+    "EngineInfo",
+    "Graph",
+    "Item",
+    "Many",
+    "Nested",
+    "NodeSpec",
+    "Now",
+    "Options",
+    "Slice",
+    "State",
+    "Text",
+]
+
+NONE = -1
+"""Stands for "no node", "no list" or "no block" where a number is expected."""
+
+Text = Annotated[str, Meta(max_length=1024)]
+"""A short text from a peer."""
+
+Index = Annotated[int, Meta(ge=0, lt=2**31)]
+MaybeIndex = Annotated[int, Meta(ge=NONE, lt=2**31)]
+Size = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+
+
+class State(IntEnum):
+    """The state of one element; everything from SUCCESS on is terminal."""
+
+    WAITING = 0
+    """For a parent."""
+    SCHEDULED = 1
+    """For its eta or countdown."""
+    RETRY = 2
+    """Its next attempt is scheduled."""
+    QUEUED = 3
+    LEASED = 4
+    """Granted to an engine, not yet seen to start; shown to users as QUEUED."""
+    STARTED = 5
+    SUCCESS = 6
+    FAILURE = 7
+    REVOKED = 8
+
+
+class Now(Struct, frozen=True, gc=False):
+    """The two clocks, read once for each event; never mixed.
+
+    Args:
+        mono_s: Monotonic seconds, for leases, grace periods and countdowns.
+        wall_s: Unix time in seconds, for etas, expiry and what users see.
+    """
+
+    mono_s: float
+    wall_s: float
+
+
+class Options(Struct, frozen=True, omit_defaults=True, gc=False):
+    """How an array is to be run. Times in seconds, instants as Unix time."""
+
+    queue: Annotated[str, Meta(min_length=1, max_length=200)] = "default"
+    priority: Annotated[int, Meta(ge=-1000, le=1000)] = 0
+    """Higher first."""
+    eta_s: float | None = None
+    countdown_s: float | None = None
+    """Counted from the moment at which the element could otherwise be queued."""
+    expires_s: float | None = None
+    """Counted from the acceptance of the run."""
+    expires_at_s: float | None = None
+    ignore_result: bool = False
+    cancel_grace_s: Annotated[float, Meta(ge=0)] = 0.5
+
+
+class Slice(Struct, frozen=True, array_like=True, tag="s", gc=False):
+    """Elements ``lo`` to ``hi - 1`` of a node."""
+
+    node: Index
+    lo: Index
+    hi: Index
+
+
+class Nested(Struct, frozen=True, array_like=True, tag="l", gc=False):
+    """A whole list, as one item."""
+
+    number: Index
+
+
+Item = Slice | Nested
+
+
+class Many(Struct, frozen=True, array_like=True, tag="m"):
+    """A list value, spelt out: each item is the elements of a slice, or a list as one item."""
+
+    items: list[Slice | Many]
+
+
+class NodeSpec(Struct, frozen=True, omit_defaults=True):
+    """One array of a graph, as planned.
+
+    Args:
+        task: The name shown to users.
+        function: The content address of the function's payload (``payload.seal_function``).
+        size: The number of elements.
+        after_node: The node that this one follows, or NONE.
+        after_list: The list that this one follows, or NONE.
+        fed: Whether the value of what it follows is prepended to its arguments.
+        shared: Whether one argument set (element 0 of the node's only block) serves all elements.
+        options: How to run it.
+        ids: Ids that the user gave, by element.
+    """
+
+    task: Annotated[str, Meta(max_length=500)]
+    function: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    size: Size = 1
+    after_node: MaybeIndex = NONE
+    after_list: MaybeIndex = NONE
+    fed: bool = False
+    shared: bool = False
+    options: Options = Options()
+    ids: dict[Index, Annotated[str, Meta(min_length=1, max_length=200)]] = {}
+
+
+class Graph(Struct, frozen=True, omit_defaults=True):
+    """A planned canvas.
+
+    Args:
+        nodes: In an order in which nothing comes before what it follows.
+        lists: Their items; an item is never a list of a higher or equal number.
+        value: A slice of exactly one element (a scalar), or a list. None when ``each``.
+        each: Every element of node 0 (the only node) is a run of its own: separate ``delay()``s
+            that left the client together.
+    """
+
+    nodes: list[NodeSpec]
+    lists: list[list[Item]] = []
+    value: Slice | Nested | None = None
+    each: bool = False
+
+
+class BlockMeta(Struct, frozen=True, array_like=True, gc=False):
+    """What the hub knows of a block: where its ``n`` elements stand and how many bytes it has.
+
+    ``blob`` is empty when the block lies in the journal, else the name of its file.
+    """
+
+    node: Index
+    lo: Index
+    n: Size
+    size: Annotated[int, Meta(ge=0)]
+    blob: Annotated[str, Meta(max_length=64, pattern="^[0-9a-f]*$")] = ""
+
+
+class EngineInfo(Struct, frozen=True):
+    """What an engine says of itself when it joins."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=200)]
+    host: Text
+    pid: int
+    slots: Annotated[int, Meta(ge=1, le=4096)]
+    queues: Annotated[list[Annotated[str, Meta(min_length=1, max_length=200)]], Meta(max_length=1000)]
+    python: Text = ""
+    nbq: Text = ""

@@ -1,0 +1,170 @@
+"""Questions about the scheduler's state, and their answers for people. Nothing here changes state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nbq.core.facts import Ended
+from nbq.core.ids import element_text, parse_id
+from nbq.core.model import NONE, Now, State
+from nbq.core.runs import Node, Run
+from nbq.core.scheduler import Scheduler
+from nbq.core.views import ElementView, EngineView, QueueView, RunView
+
+__all__ = ["count_states", "element", "engines", "find", "queues", "runs", "shown_state", "tasks"]
+
+
+def shown_state(state: int) -> str:
+    """Return the name that users see for a state; what is granted but not running is QUEUED."""
+    return State.QUEUED.name if state == State.LEASED else State(state).name
+
+
+def count_states(nodes: list[Node]) -> dict[str, int]:
+    """Return how many elements of some nodes are in each state, by shown name."""
+    counts: dict[str, int] = {}
+    for state in State:
+        count = sum(node.state.count(state) for node in nodes)
+        if count:
+            name = shown_state(state)
+            counts[name] = counts.get(name, 0) + count
+    return counts
+
+
+def find(scheduler: Scheduler, text: str) -> tuple[Run, int, int] | None:
+    """Return run, node and index that an id names; the node is NONE for the id of a run."""
+    ledger = scheduler.ledger
+    given = ledger.given.get(text)
+    if given is not None:
+        number, node, index = given
+        return ledger.runs[number], node, index
+    parsed = parse_id(text)
+    if parsed is None:
+        return None
+    run = ledger.by_id.get(parsed[0])
+    if run is None:
+        return None
+    _, node, index = parsed
+    if node != NONE and (node >= len(run.nodes) or index >= run.nodes[node].spec.size):
+        return None
+    return run, node, index
+
+
+def element(run: Run, number: int, index: int) -> ElementView:
+    """Return the view of one element."""
+    node = run.nodes[number]
+    found = run.root_cause(number, index)
+    engine = text = ""
+    at_s = run.at_s
+    if found is not None:
+        _, at, fact = found
+        at_s = fact.at_s
+        if isinstance(fact, Ended):
+            text = fact.text
+        else:
+            engine = fact.engine
+            text = fact.errors.get(at, "")
+    return ElementView(
+        id=node.spec.ids.get(index) or element_text(run.id, number, index),
+        run=run.id,
+        node=number,
+        index=index,
+        task=node.spec.task,
+        state=shown_state(node.state[index]),
+        attempt=node.started(index),
+        engine=engine,
+        text=text,
+        at_s=at_s,
+    )
+
+
+def tasks(scheduler: Scheduler, name: str, state: str, limit: int) -> list[ElementView]:
+    """Return elements, newest run first: of a task name ("" for any), in a state ("" for any)."""
+    wanted = [value for value in State if not state or shown_state(value) == state]
+    rows: list[ElementView] = []
+    for run in reversed(list(scheduler.ledger.runs.values())):
+        for node in run.nodes:
+            if name and node.spec.task != name:
+                continue
+            for index in _in_states(node, wanted, limit - len(rows)):
+                rows.append(element(run, node.number, index))
+            if len(rows) >= limit:
+                return rows
+    return rows
+
+
+def _in_states(node: Node, wanted: list[State], limit: int) -> list[int]:
+    found: list[int] = []
+    for state in wanted:
+        at = node.state.find(state)
+        while at >= 0 and len(found) < limit:
+            found.append(at)
+            at = node.state.find(state, at + 1)
+    return sorted(found)[:limit]
+
+
+def runs(scheduler: Scheduler, name: str, owner: str, limit: int) -> list[RunView]:
+    """Return runs, newest first: of a task name and a submitter ("" for any)."""
+    rows: list[RunView] = []
+    for run in reversed(list(scheduler.ledger.runs.values())):
+        if owner and run.owner != owner:
+            continue
+        if name and all(node.spec.task != name for node in run.nodes):
+            continue
+        rows.extend(_rows(run, limit - len(rows)))
+        if len(rows) >= limit:
+            break
+    return rows
+
+
+def _rows(run: Run, limit: int) -> Iterator[RunView]:
+    task = run.nodes[-1].spec.task
+    if not run.graph.each:
+        counts = count_states(run.nodes)
+        yield RunView(run.id, task, run.owner, run.at_s, run.size, counts, run.finished_s)
+        return
+    node = run.nodes[0]
+    for index in range(min(run.size, limit)):
+        states = {shown_state(node.state[index]): 1}
+        finished = next((fact.at_s for fact in node.covering(index, index + 1)), None)
+        yield RunView(run.id, task, run.owner, run.at_s, 1, states, finished, index)
+
+
+def engines(scheduler: Scheduler, now: Now, rss: dict[bytes, int]) -> list[EngineView]:
+    """Return all engines, by name."""
+    rows: list[EngineView] = []
+    lease_s = scheduler.limits.lease_s
+    for engine in scheduler.ledger.fleet.engines.values():
+        if engine.info is None:
+            continue
+        running = sum(
+            lease.run.nodes[lease.node].state.count(State.STARTED, lease.lo, lease.hi)
+            for lease in engine.leases.values()
+        )
+        state = "gone" if engine.gone else "draining" if engine.leaving else "up"
+        heard_s = max(0.0, now.mono_s - (engine.deadline_s - lease_s))
+        rows.append(
+            EngineView(engine.id, engine.info, engine.count, running, state, rss.get(engine.id, 0), heard_s)
+        )
+    return sorted(rows, key=lambda row: row.info.name)
+
+
+def queues(scheduler: Scheduler) -> list[QueueView]:
+    """Return all queues that have work or an engine, by name."""
+    fleet = scheduler.ledger.fleet
+    leased: dict[str, int] = {}
+    for lease in scheduler.ledger.leases.values():
+        name = lease.run.nodes[lease.node].spec.options.queue
+        leased[name] = leased.get(name, 0) + lease.open.bit_count()
+    names = dict.fromkeys(scheduler.queues)
+    for engine in fleet.engines.values():
+        if engine.info is not None:
+            names.update(dict.fromkeys(engine.info.queues))
+    return [
+        QueueView(
+            name,
+            scheduler.queues[name].queued if name in scheduler.queues else 0,
+            leased.get(name, 0),
+            fleet.serving(name),
+        )
+        for name in sorted(names)
+    ]

@@ -1,0 +1,181 @@
+"""Every error a user can meet, as one tree.
+
+    NbqError
+    ├── UsageError                the call is wrong; fix the code
+    │   ├── InvalidSignature      (also TypeError)
+    │   ├── NotSerializable       (also TypeError)   names the path of the value, e.g. args[0].lock
+    │   ├── PayloadTooLarge       names the limit and the setting that moves it
+    │   ├── SettingsError         (also ValueError)
+    │   ├── UnknownResult         (also KeyError)    no run or task has this id
+    │   └── Refused               the hub would not take a request; carries its code
+    ├── HubError                  the service, not the call
+    │   ├── HubUnreachable        (also ConnectionError)
+    │   ├── AuthenticationError   wrong or missing key
+    │   ├── VersionMismatch       the two sides speak different protocol versions
+    │   ├── HubBusy               a bound is reached; try again later
+    │   └── StoreError            the data folder cannot be used
+    ├── ProtocolError             a peer broke the protocol (a bug or an attack, never user code)
+    ├── IntegrityError            a payload is not what its maker sealed
+    └── TaskError                 how a task ended; carries task_id
+        ├── TaskFailed            the original exception could not be rebuilt here
+        ├── TaskRevoked           cancelled or expired
+        ├── TaskLost              its slots died, with the evidence
+        └── UnknownTask           the engine has no task of this name
+    WaitTimeout (also TimeoutError)   your patience ended; the task goes on
+
+Messages say what happened, to which id, and what to do next. Nothing here imports anything of nbq.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AuthenticationError",
+    "HubBusy",
+    "HubError",
+    "HubUnreachable",
+    "IntegrityError",
+    "InvalidSignature",
+    "NbqError",
+    "NotSerializable",
+    "PayloadTooLarge",
+    "ProtocolError",
+    "Refused",
+    "RemoteTraceback",
+    "SettingsError",
+    "StoreError",
+    "TaskError",
+    "TaskFailed",
+    "TaskLost",
+    "TaskRevoked",
+    "UnknownResult",
+    "UnknownTask",
+    "UsageError",
+    "VersionMismatch",
+    "WaitTimeout",
+]
+
+
+class NbqError(Exception):
+    """The root of every error that nbq raises."""
+
+
+class UsageError(NbqError):
+    """The call is wrong; the code has to change."""
+
+
+class InvalidSignature(UsageError, TypeError):
+    """A signature or canvas cannot mean anything as it is written."""
+
+
+class NotSerializable(UsageError, TypeError):
+    """A value cannot be serialised; the message names its path, such as ``args[0].lock``."""
+
+
+class PayloadTooLarge(UsageError):
+    """A value is larger than the limit on one element."""
+
+
+class SettingsError(UsageError, ValueError):
+    """A setting, a name or a file of settings is unusable."""
+
+
+class UnknownResult(UsageError, KeyError):
+    """No run and no task of the hub has the id that was asked for."""
+
+    def __str__(self) -> str:
+        """Return the message as written (KeyError would quote it)."""
+        return str(self.args[0]) if self.args else ""
+
+
+class Refused(UsageError):
+    """The hub would not take a request.
+
+    Args:
+        message: What was refused and what to do.
+        code: The machine-readable reason, one of those in ``docs/protocol.md``.
+    """
+
+    def __init__(self, message: str, code: str = "refused") -> None:
+        super().__init__(message, code)
+        self.code = code
+
+    def __str__(self) -> str:
+        """Return the message without the code."""
+        return str(self.args[0])
+
+
+class HubError(NbqError):
+    """The hub, not the call, is the problem."""
+
+
+class HubUnreachable(HubError, ConnectionError):
+    """No hub answers where one was looked for."""
+
+
+class AuthenticationError(HubError):
+    """The hub does not know the key, or the key is not the hub's."""
+
+
+class VersionMismatch(HubError):
+    """The two sides speak different versions of the protocol."""
+
+
+class HubBusy(HubError):
+    """A bound of the hub is reached; the same call may be taken later."""
+
+
+class StoreError(HubError):
+    """The hub's data folder cannot be used."""
+
+
+class ProtocolError(NbqError):
+    """A peer sent what the protocol does not allow."""
+
+
+class IntegrityError(NbqError):
+    """A payload is not the one that its maker sealed, or was sealed for another place."""
+
+
+class TaskError(NbqError):
+    """How a task ended.
+
+    Args:
+        message: What happened.
+        task_id: The id of the task that it happened to.
+    """
+
+    def __init__(self, message: str, task_id: str = "") -> None:
+        super().__init__(message, task_id)
+        self.task_id = task_id
+
+    def __str__(self) -> str:
+        """Return the message and, where known, the id."""
+        return f"{self.args[0]} [task {self.task_id}]" if self.task_id else str(self.args[0])
+
+
+class TaskFailed(TaskError):
+    """A task raised, and its exception could not be rebuilt here; the text of it is the message."""
+
+
+class TaskRevoked(TaskError):
+    """A task was cancelled, or expired before it started."""
+
+
+class TaskLost(TaskError):
+    """A task started in too many slots that died; the message holds the evidence."""
+
+
+class UnknownTask(TaskError):
+    """The engine that was to run a task knows no task of its name."""
+
+
+class WaitTimeout(NbqError, TimeoutError):
+    """The wait was given up; what was waited for goes on."""
+
+
+class RemoteTraceback(Exception):  # noqa: N818 - shown as the cause of the real error
+    """The traceback of a task as its engine printed it; the ``__cause__`` of what ``get()`` raises."""
+
+    def __str__(self) -> str:
+        """Return the remote text on lines of its own."""
+        return f"\n{self.args[0]}" if self.args else ""

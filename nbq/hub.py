@@ -1,0 +1,615 @@
+"""The hub process: receive, decide, journal, perform; one turn after another, and nothing else.
+
+One thread, one poll loop. What a turn received is decided by the scheduler, its facts are committed
+in one transaction, and only then is anything sent because of them. So an acknowledgement, a result
+or a lease is never ahead of the journal. The hub forwards payloads and never looks inside one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Literal
+
+from msgspec import Struct
+
+from nbq import wire
+from nbq.blobs import BlobFolder
+from nbq.core import actions as act
+from nbq.core import events as ev
+from nbq.core import queries
+from nbq.core.facts import Accepted, Ended, Fact, Forgotten, Inherited, Settled
+from nbq.core.model import NONE, BlockMeta, EngineInfo, Many, Now, Slice
+from nbq.core.runs import Run
+from nbq.core.scheduler import Limits, Scheduler
+from nbq.core.views import ClusterView
+from nbq.errors import ProtocolError
+from nbq.journal import Batch, Store
+from nbq.peers import Peers, Session
+from nbq.transport import Arrival, HubTransport
+from nbq.wire import Block, ToHub
+
+__all__ = ["Hub", "HubInfo"]
+
+_BEAT_S = 1.0
+_CLIENT_SILENCE_S = 60.0
+_ERRORS = 10
+_FEED_BYTES = 512 * 1024
+_FULL_WAIT_S = 0.005
+_STAGED_BYTES = 4 << 30
+
+_ALLOWED: dict[str, tuple[type, ...]] = {
+    "client": (
+        wire.Ping, wire.PutFunctions, wire.Stage, wire.Submit, wire.Watch, wire.Unwatch, wire.Cancel,
+        wire.Forget, wire.Ask, wire.Upload, wire.Fetch, wire.Leaving,
+    ),
+    "engine": (
+        wire.Ping, wire.Report, wire.GaveBack, wire.Began, wire.SlotDied, wire.Beat,
+        wire.NeedFunctions, wire.Upload, wire.Fetch, wire.Leaving,
+    ),
+    "viewer": (wire.Ping, wire.Ask, wire.Leaving),
+}  # fmt: skip
+"""What each role may say (design, promise 8)."""
+
+Identify = Callable[[str | None, bytes], tuple[str, wire.Role] | None]
+"""From the user id of CURVE (None over ipc) and the token of a hello: key id and role, or None."""
+
+
+class HubInfo(Struct, frozen=True):
+    """What a hub says of itself."""
+
+    name: str
+    durability: str
+    pid: int
+    versions: dict[str, str]
+
+
+class Staging(Struct):
+    """Blocks stored for a run that has not been submitted yet."""
+
+    number: int
+    session: Session
+    blocks: list[BlockMeta] = []
+    size: int = 0
+
+
+class Hub:
+    """One hub: a scheduler, the store of its facts, and the peers around it.
+
+    Args:
+        endpoint: Where peers are heard and spoken to.
+        store: Where facts and blocks are kept; it is recovered from here.
+        clock: Reads both clocks.
+        info: What to say of itself.
+        identify: Who a peer is.
+        blobs: The folder of large blocks, or None if there is to be none.
+        limits: The scheduler's bounds.
+    """
+
+    def __init__(
+        self,
+        endpoint: HubTransport,
+        store: Store,
+        clock: Callable[[], Now],
+        info: HubInfo,
+        identify: Identify,
+        blobs: BlobFolder | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.scheduler = self._make_scheduler(store.epoch, limits)
+        self.peers = Peers(endpoint)
+        self.commits = 0
+        self.served_s = 0.0
+        """Monotonic time at which there was last something to do (for ``--idle-exit``)."""
+        self._endpoint = endpoint
+        self._store = store
+        self._clock = clock
+        self._info = info
+        self._identify = identify
+        self._blobs = blobs
+        self._batch = Batch()
+        self._actions: list[act.Action] = []
+        self._replies: list[tuple[Session, wire.ToPeer]] = []
+        self._acks: dict[bytes, tuple[Session, list[bytes], list[int]]] = {}
+        self._staging: dict[bytes, Staging] = {}
+        self._staged_bytes = 0
+        self._rss: dict[bytes, int] = {}
+        self._beat_s = 0.0
+        self._known: set[bytes] = set()
+        """Functions found in the store."""
+        self._recover()
+
+    def _make_scheduler(self, epoch: int, limits: Limits | None) -> Scheduler:
+        return Scheduler(epoch, limits)
+
+    def _recover(self) -> None:
+        now = self._clock()
+        self._started_s = self.served_s = now.mono_s
+        for fact in self._store.recover():
+            self.scheduler.apply(fact)
+        facts, actions = self.scheduler.recovered(now)
+        self._batch.facts.extend(facts)
+        self._actions.extend(actions)
+        if self._blobs is not None:
+            runs = self.scheduler.ledger.runs.values()
+            names = {name for run in runs for name in run.blobs()}
+            names |= {node.spec.function.hex() for run in runs for node in run.nodes}
+            self._blobs.keep_only(names)
+        self._commit()
+
+    # -------------------------------------------------------------- the turn
+
+    def turn(self, timeout_s: float) -> None:
+        """Receive what there is (waiting up to ``timeout_s``), decide, commit, perform.
+
+        Raises:
+            StoreError: The turn could not be committed. Nothing of it was acknowledged; the hub
+                must end, and recover from what is on disk.
+        """
+        now = self._clock()
+        wait_s = _FULL_WAIT_S if self.peers.waiting else self.scheduler.wait_s(now)
+        wait_s = min(wait_s, timeout_s, max(0.0, self._beat_s + _BEAT_S - now.mono_s))
+        arrivals = self._endpoint.receive(wait_s)
+        now = self._clock()
+        for arrival in arrivals:
+            self._receive(arrival, now)
+        self._notice_lost(now)
+        self._handle(ev.Ticked(), now, [])
+        self._commit()
+        self._perform()
+        if now.mono_s - self._beat_s >= _BEAT_S:
+            self._beat(now)
+        self.peers.flush()
+
+    def _handle(self, event: ev.Event, now: Now, sources: list[bytes]) -> act.Reject | None:
+        """Let the scheduler decide; ``sources`` are the bytes of the blocks in the event."""
+        facts, actions = self.scheduler.handle(event, now)
+        self._batch.facts.extend(facts)
+        rejected = None
+        for action in actions:
+            if isinstance(action, act.Keep):
+                self._batch.blocks.append((action.run, action.block, sources[action.source]))
+            elif isinstance(action, act.Reject):
+                rejected = action
+            else:
+                self._actions.append(action)
+        return rejected
+
+    def _commit(self) -> None:
+        batch, self._batch = self._batch, Batch()
+        if batch:
+            self._store.commit(batch)
+            self.commits += 1
+        for fact in batch.facts:
+            self._announce(fact)
+        self._known.update(batch.functions)
+        for session, runs, numbers in self._acks.values():
+            if runs:
+                self.peers.send(session, wire.Accepted(runs))
+            if numbers:
+                self.peers.send(session, wire.Taken(numbers))
+        self._acks.clear()
+        replies, self._replies = self._replies, []
+        for session, message in replies:
+            self.peers.send(session, message)
+
+    def _announce(self, fact: Fact) -> None:
+        if isinstance(fact, Settled | Ended | Inherited):
+            self.peers.changed(fact.run)
+        elif isinstance(fact, Forgotten):
+            self.peers.forget(fact.run)
+
+    def _perform(self) -> None:
+        actions, self._actions = self._actions, []
+        for action in actions:
+            if isinstance(action, act.Grant):
+                self._send_lease(action)
+            elif isinstance(action, act.Discard):
+                if self._blobs is not None:
+                    self._blobs.discard(action.blobs)
+            else:
+                session = self.peers.engine(action.engine)
+                if session is None:
+                    continue
+                if isinstance(action, act.Recall):
+                    self.peers.send(session, wire.Recall(action.count))
+                elif isinstance(action, act.Interrupt):
+                    ranges = [(action.token, action.lo, action.hi)]
+                    self.peers.send(session, wire.Interrupt(ranges))
+                elif isinstance(action, act.Disown):
+                    self.peers.send(session, wire.Stale(action.tokens))
+        self.peers.push(self.scheduler.ledger.runs, self._block)
+
+    def _beat(self, now: Now) -> None:
+        """Once a second: see who is still there, and show engines that the hub is."""
+        self._beat_s = now.mono_s
+        if self.scheduler.ledger.left or any(s.role == "client" for s in self.peers):
+            self.served_s = now.mono_s
+        for session in self.peers:
+            if session.role == "engine":
+                self.peers.send(session, wire.Pong(self.commits))
+            elif now.mono_s - session.heard_s > _CLIENT_SILENCE_S:
+                self._drop(session)
+
+    def _notice_lost(self, now: Now) -> None:
+        lost, self.peers.lost = self.peers.lost, []
+        for session in lost:
+            if session.role == "engine" and self.peers.engine(session.id) is None:
+                self._handle(ev.EngineGone(session.id), now, [])
+            self._drop(session)
+
+    def _drop(self, session: Session) -> None:
+        self.peers.remove(session)
+        for run, staging in list(self._staging.items()):
+            if staging.session is session:
+                self._unstage(run)
+
+    # -------------------------------------------------------------- what peers say
+
+    def _receive(self, arrival: Arrival, now: Now) -> None:
+        message = arrival.message
+        if isinstance(message, wire.Hello):
+            self._on_hello(arrival, message, now)
+            return
+        session = self.peers.session(arrival.session, arrival.peer)
+        if session is None:
+            self.peers.answer(arrival.peer, wire.Denied("session", "say hello first"))
+            return
+        session.heard_s = now.mono_s
+        if isinstance(message, ProtocolError):
+            self._complain(session, "malformed", str(message))
+        elif not isinstance(message, _ALLOWED[session.role]):
+            self._complain(session, "role", f"a {session.role} may not send {type(message).__name__}")
+        elif session.role == "engine":
+            self._from_engine(session, message, now)
+        else:
+            self._from_client(session, message, now)
+
+    def _complain(self, session: Session, code: str, text: str) -> None:
+        session.errors += 1
+        self._replies.append((session, wire.Denied(code, text)))
+        if session.errors >= _ERRORS:
+            self.peers.answer(session.peer, wire.Denied(code, f"{text}; too many errors, goodbye"))
+            self.peers.lost.append(session)
+            self.peers.remove(session)
+
+    def _on_hello(self, arrival: Arrival, hello: wire.Hello, now: Now) -> None:
+        if hello.protocol != wire.PROTOCOL:
+            theirs = hello.versions.get("nbq", "unknown")
+            text = (
+                f"the hub speaks protocol {wire.PROTOCOL} (nbq {self._info.versions.get('nbq')}), "
+                f"you speak {hello.protocol} (nbq {theirs}): install the same nbq on both sides"
+            )
+            self.peers.answer(arrival.peer, wire.Denied("version", text))
+            return
+        known = self._identify(arrival.user, hello.token)
+        if known is None:
+            text = "the hub does not know this key: use the connection file of its data folder"
+            self.peers.answer(arrival.peer, wire.Denied("key", text))
+            return
+        owner, role = known
+        if role != hello.role or (role == "engine") != (hello.engine is not None):
+            text = f"this key is for the role {role}, not {hello.role}: use {hello.role}.json"
+            self.peers.answer(arrival.peer, wire.Denied("role", text))
+            return
+        session = Session(arrival.peer, role, owner, hello.id, now.mono_s)
+        self.peers.add(session)
+        local = self._blobs is not None and arrival.user is None
+        blobs = str(self._blobs.folder) if self._blobs is not None and local else ""
+        welcome = wire.Welcome(
+            session.token, self._info.name, self._store.store_id, self._store.epoch,
+            self._info.durability, self._info.versions, self.scheduler.limits.lease_s, blobs,
+        )  # fmt: skip
+        self.peers.send(session, welcome)
+        if hello.engine is not None:
+            self._handle(ev.EngineJoined(hello.id, hello.engine, hello.held), now, [])
+
+    def _from_engine(self, session: Session, message: ToHub, now: Now) -> None:
+        engine = session.id
+        if isinstance(message, wire.Report):
+            if len(message.blocks) == len(message.outcomes):
+                self._handle(ev.Reported(engine, message.outcomes), now, message.blocks)
+                self._ack(session).append(message.number)
+            else:
+                self._complain(session, "malformed", "a report with other than one block an outcome")
+        elif isinstance(message, wire.Beat):
+            if engine not in self.scheduler.ledger.fleet.engines:
+                self.peers.lost.append(session)
+                self._replies.append((session, wire.Denied("session", "you were taken for lost")))
+                return
+            self._rss[engine] = message.rss
+            self._handle(ev.Beat(engine, message.held), now, [])
+        elif isinstance(message, wire.GaveBack):
+            for token, lo, hi in message.ranges:
+                self._handle(ev.GaveBack(engine, token, lo, hi), now, [])
+        elif isinstance(message, wire.Began):
+            self._handle(ev.Began(engine, message.running), now, [])
+        elif isinstance(message, wire.SlotDied):
+            event = ev.SlotDied(engine, message.token, message.index, message.text)
+            self._handle(event, now, [])
+            self._ack(session).append(message.number)
+        elif isinstance(message, wire.NeedFunctions):
+            self._send_functions(session, message.addresses)
+        elif isinstance(message, wire.Leaving):
+            self._handle(ev.EngineLeaving(engine), now, [])
+        else:
+            self._from_anyone(session, message)
+
+    def _ack(self, session: Session) -> list[int]:
+        return self._acks.setdefault(session.token, (session, [], []))[2]
+
+    def _from_client(self, session: Session, message: ToHub, now: Now) -> None:
+        if isinstance(message, wire.Submit):
+            self._on_submit(session, message, now)
+        elif isinstance(message, wire.Stage):
+            self._on_stage(session, message)
+        elif isinstance(message, wire.PutFunctions):
+            self._batch.functions.update(message.functions)
+        elif isinstance(message, wire.Watch):
+            run = self.scheduler.ledger.by_id.get(message.run)
+            if run is None:
+                reply = wire.Rejected("unknown", "the hub has no such run (any more)", message.run)
+                self._replies.append((session, reply))
+            else:
+                self.peers.watch(session, run, message.cursors)
+        elif isinstance(message, wire.Unwatch):
+            run = self.scheduler.ledger.by_id.get(message.run)
+            if run is not None:
+                self.peers.unwatch(session, run.number)
+        elif isinstance(message, wire.Cancel):
+            event = ev.CancelAsked(message.run, message.node, message.lo, message.hi)
+            self._request(session, message.request, event, now)
+        elif isinstance(message, wire.Forget):
+            self._request(session, message.request, ev.ForgetAsked(message.run), now)
+        elif isinstance(message, wire.Ask):
+            self._replies.append((session, self._answer(message, now)))
+        elif isinstance(message, wire.Leaving):
+            self._drop(session)
+        else:
+            self._from_anyone(session, message)
+
+    def _from_anyone(self, session: Session, message: ToHub) -> None:
+        if isinstance(message, wire.Ping):
+            self._replies.append((session, wire.Pong(self.commits)))
+        elif isinstance(message, wire.Upload | wire.Fetch):
+            try:
+                self._replies.append((session, self._on_blob(message)))
+            except ProtocolError as error:
+                self._complain(session, "malformed", str(error))
+
+    def _on_blob(self, message: wire.Upload | wire.Fetch) -> wire.Uploaded | wire.Chunk | wire.Rejected:
+        if self._blobs is None:
+            raise ProtocolError("this hub keeps no blobs")
+        if isinstance(message, wire.Upload):
+            stored = self._blobs.write(message.name, message.offset, message.total, message.data)
+            return wire.Uploaded(message.name, stored)
+        found = self._blobs.read(message.name, message.offset)
+        if found is None:
+            return wire.Rejected("unknown", f"no blob {message.name}", request=message.request)
+        return wire.Chunk(message.request, message.name, message.offset, found[0], found[1])
+
+    # -------------------------------------------------------------- submits
+
+    def _on_stage(self, session: Session, message: wire.Stage) -> None:
+        staging = self._staging.get(message.run)
+        if staging is None or staging.session is not session:
+            if staging is not None:
+                self._unstage(message.run)
+            staging = Staging(self.scheduler.reserve(), session)
+            self._staging[message.run] = staging
+        if message.first == len(staging.blocks):
+            size = sum(len(block.data) for block in message.blocks)
+            if self._staged_bytes + size > _STAGED_BYTES:
+                text = "the hub holds too many arguments of runs not submitted yet; try again later"
+                self._replies.append((session, wire.Rejected("busy", text, message.run)))
+                return
+            for block in message.blocks:
+                if not block.blob:
+                    self._batch.blocks.append((staging.number, len(staging.blocks), block.data))
+                staging.blocks.append(block.meta())
+            staging.size += size
+            self._staged_bytes += size
+        self._replies.append((session, wire.Staged(message.run, len(staging.blocks))))
+
+    def _unstage(self, run: bytes) -> None:
+        staging = self._staging.pop(run)
+        self._staged_bytes -= staging.size
+        self._batch.dropped.append(staging.number)
+
+    def _on_submit(self, session: Session, message: wire.Submit, now: Now) -> None:
+        staging = self._staging.get(message.run)
+        if message.run not in self.scheduler.ledger.by_id:
+            missing = self._missing_functions(message)
+            if missing:
+                self._replies.append((session, wire.NeedFunctions(missing)))
+                return
+            staged = len(staging.blocks) if staging is not None else 0
+            if staged != message.staged:
+                self._replies.append((session, wire.Staged(message.run, staged)))
+                return
+            blocks = staging.blocks if staging is not None else []
+            number = staging.number if staging is not None else NONE
+            metas = [*blocks, *(block.meta() for block in message.blocks)]
+            event = ev.Submitted(message.run, session.owner, message.graph, metas, number, staged)
+            rejected = self._handle(event, now, [block.data for block in message.blocks])
+            if rejected is not None:
+                if staging is not None:
+                    self._unstage(message.run)
+                reply = wire.Rejected(rejected.code, rejected.text, message.run)
+                self._replies.append((session, reply))
+                return
+            if staging is not None:
+                self._staged_bytes -= staging.size
+                del self._staging[message.run]
+        elif staging is not None:
+            self._unstage(message.run)
+        self._acks.setdefault(session.token, (session, [], []))[1].append(message.run)
+        if message.watch:
+            run = self.scheduler.ledger.by_id[message.run]
+            if run.number not in session.watches:
+                self.peers.watch(session, run, dict.fromkeys(value_nodes(run), 0))
+
+    def _missing_functions(self, message: wire.Submit) -> list[bytes]:
+        wanted = dict.fromkeys(node.function for node in message.graph.nodes)
+        return [address for address in wanted if not self._has_function(address)]
+
+    def _has_function(self, address: bytes) -> bool:
+        if address in self._known or address in self._batch.functions:
+            return True
+        if self._store.function(address) is None:
+            return False
+        self._known.add(address)
+        return True
+
+    def _request(self, session: Session, request: int, event: ev.Event, now: Now) -> None:
+        before = self.scheduler.ledger.left
+        rejected = self._handle(event, now, [])
+        if rejected is not None:
+            reply = wire.Rejected(rejected.code, rejected.text, request=request)
+            self._replies.append((session, reply))
+        else:
+            stopped = before - self.scheduler.ledger.left
+            self._replies.append((session, wire.Answer(request, stopped)))
+
+    # -------------------------------------------------------------- leases
+
+    def _send_lease(self, grant: act.Grant) -> None:
+        session = self.peers.engine(grant.engine)
+        if session is None:
+            return  # it has just gone; its leases return with the grace period
+        run = self.scheduler.ledger.runs[grant.run]
+        node = run.nodes[grant.node]
+        spec = node.spec
+        if spec.function not in session.functions:
+            self._send_functions(session, [spec.function])
+        number, lo, hi = node.args_block(grant.lo)
+        meta = run.blocks[number]
+        data = b"" if meta.blob else self._store.block(run.number, number)
+        args = Block(grant.node, lo, hi - lo, data, meta.size, meta.blob, number)
+        ids = {index: text for index, text in spec.ids.items() if grant.lo <= index < grant.hi}
+        lease = wire.Lease(
+            grant.token, run.id, grant.node, grant.lo, grant.hi, grant.attempt, spec.task,
+            spec.function, args, spec.shared, self._feed(session, run, grant),
+            spec.options.ignore_result, spec.options.cancel_grace_s, ids,
+        )  # fmt: skip
+        self.peers.send(session, lease)
+
+    def _feed(self, session: Session, run: Run, grant: act.Grant) -> wire.Feed | None:
+        """Return what a lease is fed; blocks beyond a message's size are sent ahead of it."""
+        fed = run.feed(grant.node, grant.lo, grant.hi)
+        if fed is None:
+            return None
+        each, value = fed
+        blocks: list[Block] = []
+        size = parts = 0
+        for block in self._feed_blocks(run, value):
+            if size + len(block.data) > _FEED_BYTES and blocks:
+                self.peers.send(session, wire.Inputs(grant.token, parts, blocks))
+                parts += 1
+                blocks, size = [], 0
+            blocks.append(block)
+            size += len(block.data)
+        return wire.Feed(each, value, blocks, parts)
+
+    def _feed_blocks(self, run: Run, value: Slice | Many) -> list[Block]:
+        blocks: list[Block] = []
+        for fact in run.ends_of(value):
+            if isinstance(fact, Settled) and fact.block != NONE:
+                one = self._block(run, fact)
+                blocks.append(
+                    Block(
+                        one.node, one.lo, one.n, one.data, one.size, one.blob, one.number,
+                        fact.lo, fact.hi,
+                    )
+                )  # fmt: skip
+        return blocks
+
+    def _block(self, run: Run, fact: Settled) -> Block:
+        """Return the outcome block that a fact names."""
+        data = b"" if fact.blob else self._store.block(run.number, fact.block)
+        return Block(fact.node, fact.block_lo, fact.block_n, data, fact.size, fact.blob, fact.block)
+
+    def _send_functions(self, session: Session, addresses: list[bytes]) -> None:
+        functions = {address: self._store.function(address) for address in addresses}
+        found = {address: data for address, data in functions.items() if data is not None}
+        session.functions.update(found)
+        for address, data in found.items():
+            self.peers.send(session, wire.Functions({address: data}))
+
+    # -------------------------------------------------------------- questions
+
+    def _answer(self, ask: wire.Ask, now: Now) -> wire.Answer | wire.Found | wire.Rejected:
+        scheduler = self.scheduler
+        what: Literal["find", "cluster", "runs", "tasks", "element"] = ask.what
+        if what == "cluster":
+            return wire.Answer(ask.request, cluster=self._cluster(now))
+        if what == "runs":
+            rows = queries.runs(scheduler, ask.text, ask.owner, ask.limit)
+            return wire.Answer(ask.request, len(rows), runs=rows)
+        if what == "tasks":
+            found = queries.tasks(scheduler, ask.text, ask.state, ask.limit)
+            return wire.Answer(ask.request, len(found), elements=found)
+        text = ask.text
+        if what == "element":
+            run = scheduler.ledger.by_id.get(ask.run)
+            if run is not None and ask.node < len(run.nodes) and ask.index < run.nodes[ask.node].spec.size:
+                one = queries.element(run, ask.node, ask.index)
+                return wire.Answer(ask.request, 1, elements=[one])
+        else:
+            place = queries.find(scheduler, text)
+            if place is not None:
+                run, node, index = place
+                return wire.Found(ask.request, run.id, run.graph, run.at_s, node, index)
+        return wire.Rejected("unknown", f"the hub has no run or task {text!r}", request=ask.request)
+
+    def _cluster(self, now: Now) -> ClusterView:
+        ledger = self.scheduler.ledger
+        hub: dict[str, str | int | float] = {
+            "name": self._info.name,
+            "pid": self._info.pid,
+            "durability": self._info.durability,
+            "nbq": self._info.versions.get("nbq", ""),
+            "python": self._info.versions.get("python", ""),
+            "store": self._store.store_id.hex(),
+            "epoch": self._store.epoch,
+            "uptime_s": now.mono_s - self._started_s,
+            "commits": self.commits,
+            "runs": len(ledger.runs),
+            "unfinished": ledger.left,
+            "bytes": ledger.weight,
+            "clients": sum(1 for session in self.peers if session.role == "client"),
+        }
+        nodes = [node for run in ledger.runs.values() for node in run.nodes]
+        return ClusterView(
+            hub,
+            queries.engines(self.scheduler, now, self._rss),
+            queries.queues(self.scheduler),
+            queries.count_states(nodes),
+        )
+
+    def stop(self) -> None:
+        """Tell every peer that the hub is stopping, after what is decided is committed."""
+        self._commit()
+        for session in self.peers:
+            self.peers.send(session, wire.Stopping())
+        self.peers.flush()
+
+
+def value_nodes(run: Run) -> list[int]:
+    """Return the nodes whose ends make up the value of a run."""
+    if run.graph.each or run.graph.value is None:
+        return [0]
+    numbers: dict[int, None] = {}
+    pending: list[Slice | Many] = [run.tree(run.graph.value)]
+    while pending:
+        tree = pending.pop()
+        if isinstance(tree, Slice):
+            numbers[tree.node] = None
+        else:
+            pending.extend(tree.items)
+    return sorted(numbers)
+
+
+def log(text: str) -> None:
+    """Write a line to the hub's log, its standard error."""
+    print(text, file=sys.stderr, flush=True)

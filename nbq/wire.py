@@ -1,0 +1,560 @@
+"""Messages between the hub and its peers, and their encoding: the only definition of the protocol.
+
+A message is one frame: eight bytes of session token (zeros before a session exists), then a msgpack
+array whose first item says which message it is. Everything that a peer sends is validated here,
+against types and bounds, before any other code sees it; what does not fit raises ProtocolError.
+Payloads (arguments, results, functions) are opaque bytes here and are never interpreted.
+
+``docs/protocol.md`` describes each message; a test compares the two. Fields are only ever added at
+the end, with defaults.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from nbq.core.events import Outcome
+from nbq.core.facts import Ended, Inherited, Settled
+from nbq.core.model import BlockMeta, EngineInfo, Graph, Index, Many, MaybeIndex, Slice, Text
+from nbq.core.views import ClusterView, ElementView, RunView
+from nbq.errors import ProtocolError
+
+__all__ = [
+    "FRAME_LIMIT",
+    "INLINE_LIMIT",
+    "NO_SESSION",
+    "PROTOCOL",
+    "SESSION_BYTES",
+    "Accepted",
+    "Answer",
+    "Ask",
+    "Beat",
+    "Began",
+    "Block",
+    "Cancel",
+    "Chunk",
+    "Denied",
+    "Drain",
+    "Ends",
+    "Feed",
+    "Fetch",
+    "Forget",
+    "Found",
+    "Functions",
+    "GaveBack",
+    "Hello",
+    "Inputs",
+    "Interrupt",
+    "Lease",
+    "Leaving",
+    "NeedFunctions",
+    "Ping",
+    "Pong",
+    "PutFunctions",
+    "Recall",
+    "Rejected",
+    "Report",
+    "Role",
+    "SlotDied",
+    "Stage",
+    "Staged",
+    "Stale",
+    "Stopping",
+    "Submit",
+    "Taken",
+    "ToHub",
+    "ToPeer",
+    "Unwatch",
+    "Upload",
+    "Uploaded",
+    "Watch",
+    "Welcome",
+    "decode_to_hub",
+    "decode_to_peer",
+    "encode",
+]
+
+PROTOCOL = 1
+"""The version of the protocol; a hub and its peers must have the same."""
+
+SESSION_BYTES = 8
+NO_SESSION = bytes(SESSION_BYTES)
+
+FRAME_LIMIT = 1024 * 1024 + 64 * 1024
+"""Bytes of one frame, enforced by ZeroMQ before authentication (design, section 6)."""
+
+INLINE_LIMIT = 256 * 1024
+"""A block up to this size travels in messages and lies in the journal; a larger one is a file."""
+
+Role = Literal["client", "engine", "viewer"]
+
+RunId = Annotated[bytes, Meta(min_length=16, max_length=16)]
+Address = Annotated[bytes, Meta(min_length=16, max_length=16)]
+BlobName = Annotated[str, Meta(max_length=64, pattern="^[0-9a-f]*$")]
+GivenId = Annotated[str, Meta(min_length=1, max_length=200)]
+Token = Annotated[int, Meta(ge=0)]
+Bytes = Annotated[bytes, Meta(max_length=FRAME_LIMIT)]
+
+
+class Block(Struct, frozen=True, array_like=True):
+    """A sealed block of ``n`` elements from element ``lo`` of a node.
+
+    ``data`` is empty when the block is the file ``blob`` of ``size`` bytes. In a feed, elements
+    ``use_lo`` to ``use_hi - 1`` of the node have their values in this block; it may hold others that
+    were not taken. ``number`` is that of ``Settled.block``.
+    """
+
+    node: Index
+    lo: Index
+    n: Annotated[int, Meta(ge=1, lt=2**31)]
+    data: Bytes
+    size: Annotated[int, Meta(ge=0)]
+    blob: BlobName = ""
+    number: MaybeIndex = -1
+    use_lo: Index = 0
+    use_hi: Index = 0
+
+    def meta(self) -> BlockMeta:
+        """Return what the scheduler may know of this block."""
+        return BlockMeta(self.node, self.lo, self.n, self.size, self.blob)
+
+
+class Feed(Struct, frozen=True, array_like=True):
+    """What is prepended to the arguments of a leased element.
+
+    Args:
+        each: Element i is fed the value of element i of ``value`` (then a slice for the lease).
+        value: A slice of one element (a scalar), a slice for ``each``, or a list.
+        blocks: The outcome blocks that hold the values; one may hold more than is used.
+        parts: How many Inputs messages of the same token, sent before, hold further blocks.
+    """
+
+    each: bool
+    value: Slice | Many
+    blocks: list[Block]
+    parts: int = 0
+
+
+# ------------------------------------------------------------------ peer to hub
+
+
+class Hello(Struct, frozen=True, array_like=True, tag=1):
+    """The first message on a connection. ``token`` proves the role where CURVE does not."""
+
+    protocol: int
+    role: Role
+    token: Annotated[bytes, Meta(max_length=64)]
+    id: Annotated[bytes, Meta(min_length=8, max_length=16)]
+    versions: dict[Text, Text]
+    engine: EngineInfo | None = None
+    held: list[Token] = []
+    epoch: int = 0
+    """The highest hub epoch that this peer has seen."""
+
+
+class Ping(Struct, frozen=True, array_like=True, tag=2):
+    """Are you there? Sent by clients once a second."""
+
+
+class PutFunctions(Struct, frozen=True, array_like=True, tag=3):
+    """Functions by content address; empty data means the file of that (hexadecimal) name."""
+
+    functions: dict[Address, Bytes]
+
+
+class Stage(Struct, frozen=True, array_like=True, tag=4):
+    """Part of the argument blocks of a run that will be submitted, in order from block ``first``."""
+
+    run: RunId
+    first: Index
+    blocks: list[Block]
+
+
+class Submit(Struct, frozen=True, array_like=True, tag=5):
+    """Submit a run. Its blocks are the ``staged`` ones sent before, then ``blocks``."""
+
+    run: RunId
+    graph: Graph
+    blocks: list[Block]
+    staged: int = 0
+    watch: bool = True
+
+
+class Watch(Struct, frozen=True, array_like=True, tag=6):
+    """Send me the ends of these nodes of a run, from these positions on."""
+
+    run: RunId
+    cursors: dict[Index, Annotated[int, Meta(ge=0)]]
+
+
+class Unwatch(Struct, frozen=True, array_like=True, tag=7):
+    """Send me nothing more of this run."""
+
+    run: RunId
+
+
+class Cancel(Struct, frozen=True, array_like=True, tag=8):
+    """Stop a whole run (``node`` NONE) or elements of it. Answered by Answer."""
+
+    request: int
+    run: RunId
+    node: MaybeIndex = -1
+    lo: Index = 0
+    hi: Index = 0
+
+
+class Forget(Struct, frozen=True, array_like=True, tag=9):
+    """Drop a finished run. Answered by Answer."""
+
+    request: int
+    run: RunId
+
+
+class Ask(Struct, frozen=True, array_like=True, tag=10):
+    """A question. Answered by Found, Answer or Rejected with the same request number.
+
+    Args:
+        what: ``find`` (``text`` is an id), ``cluster``, ``runs``, ``tasks`` or ``element``.
+        text: An id; or for ``runs`` and ``tasks`` a task name to look for ("" for all).
+        limit: How many rows at most, newest first.
+        state: For ``tasks``: only elements in this state ("" for all).
+        owner: For ``runs``: only runs submitted with this key id ("" for all).
+        run, node, index: For ``element``.
+    """
+
+    request: int
+    what: Literal["find", "cluster", "runs", "tasks", "element"]
+    text: Text = ""
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    state: Text = ""
+    owner: Text = ""
+    run: Annotated[bytes, Meta(max_length=16)] = b""
+    node: Index = 0
+    index: Index = 0
+
+
+class Upload(Struct, frozen=True, array_like=True, tag=11):
+    """A chunk of a blob of ``total`` bytes. Answered by Uploaded."""
+
+    name: BlobName
+    offset: Annotated[int, Meta(ge=0)]
+    total: Annotated[int, Meta(ge=0)]
+    data: Bytes
+
+
+class Fetch(Struct, frozen=True, array_like=True, tag=12):
+    """Send me the chunk of a blob at ``offset``. Answered by Chunk or Rejected."""
+
+    request: int
+    name: BlobName
+    offset: Annotated[int, Meta(ge=0)]
+
+
+class Report(Struct, frozen=True, array_like=True, tag=13):
+    """Outcomes, with the bytes of their blocks in the same order (empty for none and for blobs).
+
+    Sent again until answered by Taken.
+    """
+
+    number: int
+    outcomes: list[Outcome]
+    blocks: list[Bytes]
+
+
+class GaveBack(Struct, frozen=True, array_like=True, tag=14):
+    """Elements of a lease that were not started, given back: (token, lo, hi)."""
+
+    ranges: list[tuple[Token, Index, Index]]
+
+
+class Began(Struct, frozen=True, array_like=True, tag=15):
+    """Elements seen running: (token, index)."""
+
+    running: list[tuple[Token, Index]]
+
+
+class SlotDied(Struct, frozen=True, array_like=True, tag=16):
+    """A slot died while it ran an element; sent again until answered by Taken."""
+
+    number: int
+    token: Token
+    index: Index
+    text: Annotated[str, Meta(max_length=8192)]
+
+
+class Beat(Struct, frozen=True, array_like=True, tag=17):
+    """The engine is alive, holds these leases and uses this much memory. Sent once a second."""
+
+    held: list[Token]
+    rss: int = 0
+
+
+class NeedFunctions(Struct, frozen=True, array_like=True, tag=18):
+    """These functions are missing: an engine asks (answered by Functions), or the hub does
+
+    when it gets a Submit that names them (to be answered by PutFunctions and the Submit again).
+    """
+
+    addresses: list[Address]
+
+
+class Leaving(Struct, frozen=True, array_like=True, tag=19):
+    """The peer is about to go. An engine is granted nothing more; a client is forgotten."""
+
+
+# ------------------------------------------------------------------ hub to peer
+
+
+class Welcome(Struct, frozen=True, array_like=True, tag=101):
+    """The answer to Hello. ``blobs`` is the folder of blobs, for peers on the hub's host only."""
+
+    session: Annotated[bytes, Meta(min_length=SESSION_BYTES, max_length=SESSION_BYTES)]
+    hub: Text
+    store: bytes
+    epoch: int
+    durability: Text
+    versions: dict[Text, Text]
+    lease_s: float
+    blobs: Text = ""
+
+
+class Denied(Struct, frozen=True, array_like=True, tag=102):
+    """The peer may not speak: code is version, key, role, session, malformed or store."""
+
+    code: Text
+    text: str
+
+
+class Pong(Struct, frozen=True, array_like=True, tag=103):
+    """The hub is there, and has committed this many turns."""
+
+    commits: int
+
+
+class Staged(Struct, frozen=True, array_like=True, tag=104):
+    """Blocks of a run up to (not including) block ``upto`` are stored."""
+
+    run: RunId
+    upto: int
+
+
+class Accepted(Struct, frozen=True, array_like=True, tag=105):
+    """These runs are committed."""
+
+    runs: list[RunId]
+
+
+class Rejected(Struct, frozen=True, array_like=True, tag=106):
+    """A submit (``run``) or a request was refused, without any effect."""
+
+    code: Text
+    text: str
+    run: Annotated[bytes, Meta(max_length=16)] = b""
+    request: int = 0
+
+
+class Ends(Struct, frozen=True, array_like=True, tag=107):
+    """Ends ``start`` to ``stop - 1`` of a node, with the blocks they name.
+
+    ``facts`` may hold ends of other nodes: those that inherited ends name as their cause.
+    """
+
+    run: RunId
+    node: Index
+    start: int
+    stop: int
+    facts: list[Settled | Ended | Inherited]
+    blocks: list[Block]
+
+
+class Answer(Struct, frozen=True, array_like=True, tag=108):
+    """The answer to a request."""
+
+    request: int
+    count: int = 0
+    cluster: ClusterView | None = None
+    runs: list[RunView] = []
+    elements: list[ElementView] = []
+
+
+class Found(Struct, frozen=True, array_like=True, tag=109):
+    """The run that an id names, and the element if it names one (else ``node`` is NONE)."""
+
+    request: int
+    run: RunId
+    graph: Graph
+    at_s: float
+    node: MaybeIndex = -1
+    index: Index = 0
+
+
+class Uploaded(Struct, frozen=True, array_like=True, tag=110):
+    """A blob has been stored up to this offset."""
+
+    name: BlobName
+    offset: int
+
+
+class Chunk(Struct, frozen=True, array_like=True, tag=111):
+    """A chunk of a blob."""
+
+    request: int
+    name: BlobName
+    offset: int
+    total: int
+    data: Bytes
+
+
+class Lease(Struct, frozen=True, array_like=True, tag=112):
+    """Run elements ``lo`` to ``hi - 1`` of a node.
+
+    Args:
+        args: The block that holds their arguments (element 0 of it serves all when ``shared``).
+        feed: What is prepended to the arguments, or None.
+        ids: Given ids of elements, by element.
+    """
+
+    token: Token
+    run: RunId
+    node: Index
+    lo: Index
+    hi: Index
+    attempt: int
+    task: str
+    function: Address
+    args: Block
+    shared: bool
+    feed: Feed | None
+    ignore_result: bool
+    cancel_grace_s: float
+    ids: dict[Index, str] = {}
+
+
+class Inputs(Struct, frozen=True, array_like=True, tag=120):
+    """Blocks of the feed of a lease that follows, part number ``part`` of them."""
+
+    token: Token
+    part: int
+    blocks: list[Block]
+
+
+class Functions(Struct, frozen=True, array_like=True, tag=113):
+    """Functions by content address; empty data means the file of that (hexadecimal) name."""
+
+    functions: dict[Address, Bytes]
+
+
+class Recall(Struct, frozen=True, array_like=True, tag=114):
+    """Give back up to ``count`` elements that have not started. Answered by GaveBack."""
+
+    count: int
+
+
+class Interrupt(Struct, frozen=True, array_like=True, tag=115):
+    """Stop elements of leases, (token, lo, hi), and report nothing of them."""
+
+    ranges: list[tuple[Token, Index, Index]]
+
+
+class Taken(Struct, frozen=True, array_like=True, tag=116):
+    """Reports of these numbers are committed."""
+
+    numbers: list[int]
+
+
+class Stale(Struct, frozen=True, array_like=True, tag=117):
+    """These leases are not (or no longer) yours: stop what runs of them and forget them."""
+
+    tokens: list[Token]
+
+
+class Drain(Struct, frozen=True, array_like=True, tag=118):
+    """Finish what runs, give back the rest, and leave."""
+
+
+class Stopping(Struct, frozen=True, array_like=True, tag=119):
+    """The hub is stopping; engines run on and wait for it."""
+
+
+ToHub = (
+    Hello
+    | Ping
+    | PutFunctions
+    | Stage
+    | Submit
+    | Watch
+    | Unwatch
+    | Cancel
+    | Forget
+    | Ask
+    | Upload
+    | Fetch
+    | Report
+    | GaveBack
+    | Began
+    | SlotDied
+    | Beat
+    | NeedFunctions
+    | Leaving
+)
+ToPeer = (
+    Welcome
+    | Denied
+    | Pong
+    | Staged
+    | Accepted
+    | Rejected
+    | Ends
+    | Answer
+    | Found
+    | Uploaded
+    | Chunk
+    | Inputs
+    | Lease
+    | Functions
+    | NeedFunctions
+    | Recall
+    | Interrupt
+    | Taken
+    | Stale
+    | Drain
+    | Stopping
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_to_hub = msgspec.msgpack.Decoder(ToHub)
+_to_peer = msgspec.msgpack.Decoder(ToPeer)
+
+
+def encode(message: ToHub | ToPeer, session: bytes = NO_SESSION) -> bytes:
+    """Return the frame of a message."""
+    return session + _encoder.encode(message)
+
+
+def decode_to_hub(frame: bytes | memoryview) -> tuple[bytes, ToHub]:
+    """Return session and message of a frame that a peer sent.
+
+    Raises:
+        ProtocolError: The frame is not a message of the protocol; the text says where.
+    """
+    view = memoryview(frame)
+    try:
+        return bytes(view[:SESSION_BYTES]), _to_hub.decode(view[SESSION_BYTES:])
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        raise ProtocolError(f"not a message to a hub: {error}") from None
+
+
+def decode_to_peer(frame: bytes | memoryview) -> tuple[bytes, ToPeer]:
+    """Return session and message of a frame that a hub sent.
+
+    Raises:
+        ProtocolError: The frame is not a message of the protocol; the text says where.
+    """
+    view = memoryview(frame)
+    try:
+        return bytes(view[:SESSION_BYTES]), _to_peer.decode(view[SESSION_BYTES:])
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        raise ProtocolError(f"not a message from a hub: {error}") from None
