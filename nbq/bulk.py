@@ -1,0 +1,116 @@
+"""Blobs of a peer whose hub is on another host: fetched before they are needed, sent before they
+are reported. A few chunks are under way at a time, so bulk never fills the connection.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from pathlib import Path
+
+from nbq import wire
+
+__all__ = ["BlobTraffic"]
+
+_CHUNK = 1024 * 1024 - 64 * 1024
+_WINDOW = 4
+
+
+class _Fetch:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.total = -1
+        self.asked = 0
+        self.got: dict[int, bytes] = {}
+        self.written = 0
+
+
+class _Upload:
+    def __init__(self, name: str, total: int) -> None:
+        self.name = name
+        self.total = total
+        self.sent = 0
+        self.stored = 0
+
+
+class BlobTraffic:
+    """Blobs on their way, one of each direction at a time.
+
+    Args:
+        folder: Where blobs are written and read on this side.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.arrived: list[str] = []
+        self.departed: list[str] = []
+        self._fetches: deque[_Fetch] = deque()
+        self._uploads: deque[_Upload] = deque()
+        self._request = 0
+
+    def fetch(self, name: str) -> None:
+        """Fetch a blob, unless it is here or on its way."""
+        if (self.folder / name).exists():
+            self.arrived.append(name)
+        elif all(fetch.name != name for fetch in self._fetches):
+            self._fetches.append(_Fetch(name))
+
+    def upload(self, name: str) -> None:
+        """Send a blob that lies in the folder."""
+        self._uploads.append(_Upload(name, (self.folder / name).stat().st_size))
+
+    def restart(self) -> None:
+        """Start again on a new connection."""
+        for fetch in self._fetches:
+            fetch.asked = fetch.written
+            fetch.got.clear()
+        for upload in self._uploads:
+            upload.sent = upload.stored
+
+    def messages(self) -> list[wire.ToHub]:
+        """Return what can be sent now."""
+        out: list[wire.ToHub] = []
+        if self._fetches:
+            fetch = self._fetches[0]
+            limit = fetch.written + _WINDOW * _CHUNK if fetch.total >= 0 else 1
+            while fetch.asked < (fetch.total if fetch.total >= 0 else 1) and fetch.asked < limit:
+                self._request += 1
+                out.append(wire.Fetch(self._request, fetch.name, fetch.asked))
+                fetch.asked += _CHUNK
+        if self._uploads:
+            upload = self._uploads[0]
+            with (self.folder / upload.name).open("rb") as file:
+                while upload.sent < upload.total and upload.sent < upload.stored + _WINDOW * _CHUNK:
+                    data = os.pread(file.fileno(), _CHUNK, upload.sent)
+                    out.append(wire.Upload(upload.name, upload.sent, upload.total, data))
+                    upload.sent += len(data)
+        return out
+
+    def on_chunk(self, chunk: wire.Chunk) -> None:
+        """Take in a chunk of a blob that is being fetched."""
+        if not self._fetches or self._fetches[0].name != chunk.name:
+            return
+        fetch = self._fetches[0]
+        fetch.total = chunk.total
+        fetch.got[chunk.offset] = chunk.data[:_CHUNK]
+        part = self.folder / f"{chunk.name}.part"
+        while fetch.written in fetch.got:
+            data = fetch.got.pop(fetch.written)
+            with part.open("ab" if fetch.written else "wb") as file:
+                file.write(data)
+            fetch.written += len(data)
+        if fetch.written >= fetch.total:
+            part.rename(self.folder / chunk.name)
+            self._fetches.popleft()
+            self.arrived.append(chunk.name)
+
+    def on_uploaded(self, message: wire.Uploaded) -> None:
+        """Take in how far the hub has stored a blob."""
+        if not self._uploads or self._uploads[0].name != message.name:
+            return
+        upload = self._uploads[0]
+        upload.stored = max(upload.stored, message.offset)
+        if upload.stored >= upload.total:
+            self._uploads.popleft()
+            self.departed.append(message.name)
+            (self.folder / message.name).unlink(missing_ok=True)

@@ -1,0 +1,223 @@
+"""What a supervisor and a slot say to each other, over a socket pair, and the page that they share.
+
+Frames are a length and a msgpack array. The page is four numbers in shared memory that both sides
+read without asking: where the slot is, what it must not start, and what it must stop. Elements are
+counted by **position**: a number that grows by one for each element that a slot is given.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import socket
+from collections.abc import Iterator
+
+import msgspec
+from msgspec import Struct
+
+from nbq.wire import Feed
+
+__all__ = [
+    "BLOCKED_FROM",
+    "BLOCKED_TO",
+    "HALT",
+    "POSITION",
+    "Bye",
+    "Feeding",
+    "Finished",
+    "FromSlot",
+    "FunctionBody",
+    "Hello",
+    "Init",
+    "Pipe",
+    "Results",
+    "ToSlot",
+    "Work",
+    "make_page",
+    "open_page",
+]
+
+POSITION, BLOCKED_FROM, BLOCKED_TO, HALT = range(4)
+"""Words of the page: the position that runs (0 for none); positions from the second word up to, not
+including, the third must not be started; the position that is to be stopped."""
+
+_WORDS = 4
+_READ_BYTES = 1 << 18
+
+
+class Init(Struct, frozen=True, array_like=True, tag=1):
+    """The first frame to a slot."""
+
+    payload_key: bytes
+    engine: str
+    hub: str
+    include: list[str]
+    sys_path: list[str]
+    cwd: str
+    element_limit: int
+
+
+class FunctionBody(Struct, frozen=True, array_like=True, tag=2):
+    """A function, before the first work that names it; empty if it is a blob."""
+
+    address: bytes
+    payload: bytes
+    blobs: str
+
+
+class Feeding(Struct, frozen=True, array_like=True, tag=3):
+    """The feed of a lease, before the first work of it."""
+
+    token: int
+    run: bytes
+    feed: Feed
+    blobs: str
+
+
+class Work(Struct, frozen=True, array_like=True, tag=4):
+    """Run elements ``lo`` to ``hi - 1`` of a lease.
+
+    ``calls`` are their arguments (one for all when ``shared``); None when they are one blob.
+    """
+
+    position: int
+    token: int
+    run: bytes
+    node: int
+    lo: int
+    hi: int
+    attempt: int
+    task: str
+    function: bytes
+    calls: list[bytes] | None
+    shared: bool
+    blob: str
+    blobs: str
+    ignore_result: bool
+    ids: dict[int, str]
+
+
+class Bye(Struct, frozen=True, array_like=True, tag=5):
+    """End."""
+
+
+class Hello(Struct, frozen=True, array_like=True, tag=11):
+    """The slot is ready, or what it was to import failed (``trouble``)."""
+
+    pid: int
+    trouble: str = ""
+
+
+class Results(Struct, frozen=True, array_like=True, tag=12):
+    """Elements ``lo`` to ``hi - 1`` of a lease ended.
+
+    ``elements`` holds values and failures; for one large value it is empty and ``blob`` is its file.
+    """
+
+    token: int
+    lo: int
+    hi: int
+    states: bytes
+    elements: list[bytes]
+    started_s: float
+    seconds: list[float]
+    errors: dict[int, str]
+    output: dict[int, tuple[str, str]]
+    blob: str = ""
+    size: int = 0
+
+
+class Finished(Struct, frozen=True, array_like=True, tag=13):
+    """The slot has come to the end of one Work."""
+
+    position: int
+
+
+ToSlot = Init | FunctionBody | Feeding | Work | Bye
+FromSlot = Hello | Results | Finished
+
+_encoder = msgspec.msgpack.Encoder()
+_to_slot = msgspec.msgpack.Decoder(ToSlot)
+_from_slot = msgspec.msgpack.Decoder(FromSlot)
+
+
+class Pipe:
+    """One end of the socket pair. The slot's end blocks; the supervisor's does not."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._in = bytearray()
+        self._out = bytearray()
+
+    def send(self, message: ToSlot | FromSlot) -> None:
+        """Send a message; what a non-blocking end cannot take yet is kept for ``flush``."""
+        body = _encoder.encode(message)
+        if self._out:
+            self._out += len(body).to_bytes(4, "little") + body
+            self.flush()
+            return
+        frame = len(body).to_bytes(4, "little") + body
+        try:
+            sent = self.sock.send(frame)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(frame):
+            self._out += frame[sent:]
+            self.flush()
+
+    def flush(self) -> bool:
+        """Send what is left over; returns whether nothing is."""
+        while self._out:
+            try:
+                del self._out[: self.sock.send(self._out)]
+            except BlockingIOError:
+                return False
+        return True
+
+    def read(self) -> bool:
+        """Take in what there is (the blocking end waits for something); False at the end."""
+        try:
+            data = self.sock.recv(_READ_BYTES)
+        except BlockingIOError:
+            return True
+        self._in += data
+        return bool(data)
+
+    def to_slot(self) -> Iterator[ToSlot]:
+        """Yield the messages taken in, at the slot's end."""
+        for body in self._bodies():
+            yield _to_slot.decode(body)
+
+    def from_slot(self) -> Iterator[FromSlot]:
+        """Yield the messages taken in, at the supervisor's end."""
+        for body in self._bodies():
+            yield _from_slot.decode(body)
+
+    def _bodies(self) -> Iterator[bytes]:
+        while len(self._in) >= 4:
+            size = int.from_bytes(self._in[:4], "little")
+            if len(self._in) < 4 + size:
+                return
+            body = bytes(self._in[4 : 4 + size])
+            del self._in[: 4 + size]
+            yield body
+
+
+def make_page() -> tuple[int, mmap.mmap]:
+    """Return descriptor and mapping of a new page of zeros."""
+    handle = os.memfd_create("nbq-slot") if hasattr(os, "memfd_create") else _unnamed_file()
+    os.ftruncate(handle, mmap.PAGESIZE)
+    return handle, mmap.mmap(handle, mmap.PAGESIZE)
+
+
+def _unnamed_file() -> int:
+    import tempfile  # only where there are no memory files
+
+    handle, path = tempfile.mkstemp()
+    os.unlink(path)
+    return handle
+
+
+def open_page(handle: int) -> memoryview:
+    """Return the words of a page."""
+    return memoryview(mmap.mmap(handle, mmap.PAGESIZE)).cast("Q")[:_WORDS]

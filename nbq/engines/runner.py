@@ -1,0 +1,299 @@
+"""Runs elements in a slot: resolves functions, feeds values, captures output, catches everything.
+
+Whatever user code raises becomes an outcome; nothing it raises ends the slot. What it prints, from
+Python, from C or from a child process, belongs to the element that was running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import io
+import os
+import socket
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from nbq import context, payload
+from nbq.core.model import Many, Slice, State
+from nbq.engines.pipe import Feeding, FunctionBody, Results, Work
+from nbq.errors import IntegrityError, NbqError
+from nbq.task import find_task
+from nbq.wire import INLINE_LIMIT, Block
+
+__all__ = ["Halted", "Runner"]
+
+_SUCCESS, _FAILURE = int(State.SUCCESS), int(State.FAILURE)
+_FUNCTIONS = 1000
+_FEEDS = 16
+_OUTPUT_LIMIT = 256 * 1024
+_ERROR_LINES = 20
+_LOOK_AT_FILE_S = 200e-6
+
+
+class Halted(BaseException):
+    """Raised in the running element when it is cancelled. Not an Exception: few handlers catch it."""
+
+
+class _Capture(io.TextIOBase):
+    """Standard output or error of an element: bounded, and nothing but a list while it is short."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        self._size = 0
+
+    def write(self, text: str) -> int:
+        """Keep a text; from the limit on, count it only."""
+        if self._size < _OUTPUT_LIMIT:
+            self.parts.append(text[: _OUTPUT_LIMIT - self._size])
+        self._size += len(text)
+        return len(text)
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def take(self) -> str:
+        """Return what was written since the last time, with a note of what was cut."""
+        text = "".join(self.parts)
+        if self._size > _OUTPUT_LIMIT:
+            text += f"\n... {self._size - _OUTPUT_LIMIT:,} more characters were cut\n"
+        self.parts.clear()
+        self._size = 0
+        return text
+
+
+class Runner:
+    """What a slot knows: functions, feeds, and how to run an element.
+
+    Args:
+        key: The payload key.
+        engine: The engine's name.
+        limit: The most bytes that a result may have.
+        output: The descriptor of the file that standard output and error of the process go to.
+    """
+
+    def __init__(self, key: bytes, engine: str, limit: int, output: int) -> None:
+        self._key = key
+        self._engine = engine
+        self._limit = limit
+        self._output = output
+        self._output_size = 0
+        self._functions: OrderedDict[bytes, Callable[..., Any] | NbqError] = OrderedDict()
+        self._bodies: dict[bytes, FunctionBody] = {}
+        self._feeds: OrderedDict[int, tuple[bool, Any, BaseException | None]] = OrderedDict()
+        self.out, self.err = _Capture(), _Capture()
+        self._note = f"on engine {engine} ({socket.gethostname()}, process {os.getpid()})"
+
+    # -------------------------------------------------------------- what work needs
+
+    def add_function(self, body: FunctionBody) -> None:
+        """Keep a function until it is first needed."""
+        self._bodies[body.address] = body
+
+    def function(self, address: bytes) -> Callable[..., Any]:
+        """Return what is to be called; it is resolved when it is first needed.
+
+        Raises:
+            NbqError: It is not what was submitted, or cannot be found or loaded here.
+        """
+        found = self._functions.get(address)
+        if found is None:
+            try:
+                found = self._resolve(self._bodies.pop(address))
+            except NbqError as error:
+                found = error
+            self._functions[address] = found
+            if len(self._functions) > _FUNCTIONS:
+                self._functions.popitem(last=False)
+        if isinstance(found, NbqError):
+            raise found
+        return found
+
+    def _resolve(self, body: FunctionBody) -> Callable[..., Any]:
+        data: Any = body.payload
+        if not data:
+            data = payload.map_blob(Path(body.blobs), body.address.hex())[:]
+        kind, *rest = msgspec.msgpack.decode(payload.open_function(self._key, body.address, data))
+        if kind == "name":
+            return find_task(*rest).call_in_slot
+        function = payload.loads(rest[0])
+        return getattr(function, "call_in_slot", function)
+
+    def add_feed(self, feeding: Feeding) -> None:
+        """Build what elements of a lease are fed; if that fails, they fail with the reason."""
+        try:
+            value = self._build(feeding)
+            self._feeds[feeding.token] = feeding.feed.each, value, None
+        except Exception as error:  # user code may run while values are unpickled
+            self._feeds[feeding.token] = feeding.feed.each, None, error
+        if len(self._feeds) > _FEEDS:
+            self._feeds.popitem(last=False)
+
+    def _build(self, feeding: Feeding) -> Any:
+        places: dict[tuple[int, int], memoryview] = {}
+        for block in feeding.feed.blocks:
+            where = payload.origin("result", feeding.run, block.node, block.lo)
+            opened = payload.unseal(self._key, where, _content(block, feeding.blobs))
+            for index in range(block.use_lo, block.use_hi):
+                places[block.node, index] = opened.element(index - block.lo)
+
+        def one(node: int, index: int) -> Any:
+            element = places.get((node, index))
+            if element is None:
+                raise IntegrityError(f"the hub sent no value of element {index} of node {node}")
+            return payload.loads(element)
+
+        def build(tree: Slice | Many) -> list[Any]:
+            if isinstance(tree, Slice):
+                return [one(tree.node, index) for index in range(tree.lo, tree.hi)]
+            items: list[Any] = []
+            for item in tree.items:
+                if isinstance(item, Slice):
+                    items += build(item)
+                else:
+                    items.append(build(item))
+            return items
+
+        value = feeding.feed.value
+        if feeding.feed.each and isinstance(value, Slice):
+            return {index: one(value.node, index) for index in range(value.lo, value.hi)}
+        built = build(value)
+        return built[0] if isinstance(value, Slice) else built
+
+    # -------------------------------------------------------------- running
+
+    def prepare(self, work: Work) -> list[bytes | memoryview]:
+        """Return the arguments of each element of some work.
+
+        Raises:
+            NbqError: A blob of arguments is not what was submitted.
+        """
+        if work.calls is not None:
+            calls: list[bytes | memoryview] = list(work.calls)
+        else:
+            lo = 0 if work.shared else work.lo
+            where = payload.origin("args", work.run, work.node, lo, work.function)
+            opened = payload.unseal(self._key, where, payload.map_blob(Path(work.blobs), work.blob))
+            calls = [opened.element(0)]
+        return calls * (work.hi - work.lo) if work.shared else calls
+
+    def run(
+        self, work: Work, index: int, call: bytes | memoryview, broken: NbqError | None = None
+    ) -> tuple[int, payload.Element, str]:
+        """Run one element; returns its state, its value or failure, and a line for a failure.
+
+        ``broken`` is why its arguments cannot be read, if they cannot.
+
+        Raises:
+            Halted: It was cancelled.
+        """
+        context.enter(work, index, self._engine)
+        try:
+            if broken is not None:
+                raise broken
+            value = self._call(work, index, call)
+            if work.ignore_result:
+                return _SUCCESS, b"", ""
+            return _SUCCESS, payload.dumps(value, "result", self._limit), ""
+        except Halted:
+            raise
+        except BaseException as error:  # user code: SystemExit and KeyboardInterrupt are failures too
+            note = f"{self._note}, attempt {work.attempt}"
+            skip = 0 if isinstance(error, NbqError) else 2
+            return _FAILURE, payload.dump_failure(error, note, skip), payload.summary(error)
+
+    def _call(self, work: Work, index: int, call: bytes | memoryview) -> Any:
+        function = self.function(work.function)
+        args, kwargs = payload.load_call(call)
+        feed = self._feeds.get(work.token)
+        if feed is not None:
+            each, value, error = feed
+            if error is not None:
+                raise error
+            args = (value[index] if each else value, *args)
+        value = function(*args, **kwargs)
+        return asyncio.run(value) if inspect.iscoroutine(value) else value
+
+    def output(self, seconds: float) -> tuple[str, str] | None:
+        """Return what the element that just ended has printed, or None."""
+        written = ""
+        if seconds > _LOOK_AT_FILE_S:
+            size = os.fstat(self._output).st_size
+            if size > self._output_size:
+                count = min(size - self._output_size, _OUTPUT_LIMIT)
+                written = os.pread(self._output, count, self._output_size).decode(errors="replace")
+            self._output_size = size
+        if not (written or self.out.parts or self.err.parts):
+            return None
+        return self.out.take() + written, self.err.take()
+
+
+class Batch:
+    """Results of consecutive elements that have not been sent yet."""
+
+    def __init__(self, work: Work, lo: int) -> None:
+        self.work = work
+        self.lo = lo
+        self.states = bytearray()
+        self.elements: list[bytes] = []
+        self.seconds: list[float] = []
+        self.errors: dict[int, str] = {}
+        self.output: dict[int, tuple[str, str]] = {}
+        self.started_s = time.time()
+        self.size = 0
+
+    def add(
+        self, ended: tuple[int, payload.Element, str], seconds: float, printed: tuple[str, str] | None
+    ) -> None:
+        """Add the result of the next element."""
+        state, element, line = ended
+        place = len(self.states)
+        if line and len(self.errors) < _ERROR_LINES:
+            self.errors[self.lo + place] = line
+        if printed is not None:
+            self.output[place] = printed
+        self.states.append(state)
+        self.elements.append(bytes(element))
+        self.seconds.append(seconds)
+        self.size += len(element)
+
+    def results(self) -> Results:
+        """Return the message for the supervisor."""
+        failed = self.states.count(_SUCCESS) < len(self.states)
+        return Results(
+            self.work.token, self.lo, self.lo + len(self.states), bytes(self.states) if failed else b"",
+            self.elements, self.started_s, self.seconds, self.errors, self.output,
+        )  # fmt: skip
+
+
+def large(key: bytes, work: Work, index: int, element: payload.Element, seconds: float, extras: bytes) -> Results:
+    """Write a large result as a blob of its own, and return the message for the supervisor."""
+    where = payload.origin("result", work.run, work.node, index)
+    name, parts = payload.seal_large(key, where, element, extras)
+    payload.write_blob(Path(work.blobs), name, parts)
+    size = sum(len(part) for part in parts)
+    return Results(
+        work.token, index, index + 1, b"", [], time.time() - seconds, [seconds], {}, {}, name, size
+    )
+
+
+def is_large(element: payload.Element) -> bool:
+    """Return whether a result has to travel as a blob."""
+    return len(element) > INLINE_LIMIT
+
+
+def _content(block: Block, blobs: str) -> Any:
+    return payload.map_blob(Path(blobs), block.blob) if block.blob else block.data
+
+
+def redirect(runner: Runner) -> None:
+    """Let print and logging of user code go to the runner."""
+    sys.stdout = runner.out
+    sys.stderr = runner.err

@@ -1,0 +1,174 @@
+"""The slot process: reads work from its supervisor, runs it element by element, sends what came out.
+
+Started fresh as ``python -m nbq.engines.slot SOCKET PAGE OUTPUT`` (descriptors). It has one thread; user
+code runs in it. It ends when its supervisor does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from types import FrameType
+
+from nbq import payload
+from nbq.engines import pipe
+from nbq.engines.runner import Batch, Halted, Runner, is_large, large, redirect
+from nbq.errors import NbqError
+
+__all__ = ["main"]
+
+_SEND_S = 0.005
+_SEND_BYTES = 32 * 1024
+_PR_SET_PDEATHSIG = 1
+
+
+class Slot:
+    """The loop of one slot."""
+
+    def __init__(self, link: pipe.Pipe, page: memoryview, output: int) -> None:
+        self._link = link
+        self._page = page
+        self._output = output
+        self._queue: deque[pipe.ToSlot] = deque()
+        self._running = False
+        self._sent_s = 0.0
+
+    def serve(self) -> None:
+        """Run until the supervisor says bye or is gone."""
+        init = self._next()
+        if not isinstance(init, pipe.Init):
+            return
+        self._key = init.payload_key
+        self._runner = Runner(init.payload_key, init.engine, init.element_limit, self._output)
+        trouble = _prepare(init)
+        redirect(self._runner)
+        signal.signal(signal.SIGINT, self._on_interrupt)
+        self._link.send(pipe.Hello(os.getpid(), trouble))
+        while True:
+            message = self._next()
+            if isinstance(message, pipe.Work):
+                self._work(message)
+            elif isinstance(message, pipe.FunctionBody):
+                self._runner.add_function(message)
+            elif isinstance(message, pipe.Feeding):
+                self._runner.add_feed(message)
+            else:
+                return
+
+    def _next(self) -> pipe.ToSlot | None:
+        while not self._queue:
+            if not self._link.read():
+                return None
+            self._queue.extend(self._link.to_slot())
+        return self._queue.popleft()
+
+    def _on_interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        """Stop the running element if it is the one that is meant, and nothing else."""
+        page = self._page
+        if self._running and page[pipe.HALT] == page[pipe.POSITION] != 0:
+            self._running = False
+            raise Halted
+
+    def _work(self, work: pipe.Work) -> None:
+        page = self._page
+        try:
+            calls = self._runner.prepare(work)
+            broken = None
+        except NbqError as error:
+            calls, broken = [b""] * (work.hi - work.lo), error
+        batch = Batch(work, work.lo)
+        for place, call in enumerate(calls):
+            position = work.position + place
+            page[pipe.POSITION] = position
+            # Written before the limits are read: see Child.take_back for why both sides agree.
+            if page[pipe.BLOCKED_FROM] <= position < page[pipe.BLOCKED_TO]:
+                break
+            index = work.lo + place
+            began = time.perf_counter()
+            ended = self._element(work, index, call, broken)
+            now = time.perf_counter()
+            if ended is None:
+                batch = self._send(batch, index + 1)
+                continue
+            printed = self._runner.output(now - began)
+            if is_large(ended[1]):
+                self._send(batch, index)
+                self._send_large(work, index, ended[1], now - began, printed)
+                batch = Batch(work, index + 1)
+                continue
+            batch.add(ended, now - began, printed)
+            if now - self._sent_s > _SEND_S or batch.size > _SEND_BYTES:
+                batch = self._send(batch, index + 1)
+        page[pipe.POSITION] = 0
+        self._send(batch, work.hi)
+        self._link.send(pipe.Finished(work.position))
+
+    def _element(
+        self, work: pipe.Work, index: int, call: bytes | memoryview, broken: NbqError | None
+    ) -> tuple[int, payload.Element, str] | None:
+        """Run one element; returns None when it was halted, and so has no result."""
+        try:
+            self._running = True
+            ended = self._runner.run(work, index, call, broken)
+            self._running = False
+        except Halted:
+            self._runner.output(1.0)
+            return None
+        return ended
+
+    def _send(self, batch: Batch, next_lo: int) -> Batch:
+        if batch.states:
+            self._link.send(batch.results())
+        self._sent_s = time.perf_counter()
+        return Batch(batch.work, next_lo)
+
+    def _send_large(
+        self, work: pipe.Work, index: int, element: payload.Element, seconds: float,
+        printed: tuple[str, str] | None,
+    ) -> None:  # fmt: skip
+        output = {0: printed} if printed is not None else {}
+        extras = payload.dump_extras(time.time() - seconds, [seconds], output)
+        self._link.send(large(self._key, work, index, element, seconds, extras))
+
+
+def _prepare(init: pipe.Init) -> str:
+    """Make the process what tasks expect; returns what went wrong, for the supervisor's log."""
+    os.environ["NBQ_HUB"] = init.hub
+    for path in init.sys_path:
+        if path not in sys.path:
+            sys.path.append(path)
+    if init.cwd:
+        with contextlib.suppress(OSError):  # another host has other folders
+            os.chdir(init.cwd)
+    for name in init.include:
+        try:
+            importlib.import_module(name)
+        except BaseException as error:  # user code runs at import; the supervisor reports it
+            return f"cannot import {name}: {payload.summary(error)}"
+    return ""
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel (Linux) to kill this process when its supervisor is gone."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main() -> None:
+    """Run a slot on the descriptors in argv."""
+    link, page, output = (int(text) for text in sys.argv[1:4])
+    _die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(ConnectionError):  # the supervisor is gone: nobody to report to
+        Slot(pipe.Pipe(socket.socket(fileno=link)), pipe.open_page(page), output).serve()
+
+
+if __name__ == "__main__":
+    main()

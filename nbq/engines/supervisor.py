@@ -1,0 +1,394 @@
+"""The engine process: one loop between the hub's socket and the slots' pipes.
+
+It owns the connection, heartbeats, results that the hub has not taken, interrupts and kills. It runs
+no user code and unpickles nothing: it checks seals, cuts blocks into elements for slots, and seals
+what comes back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec import Struct
+
+from nbq import payload, wire
+from nbq.core.events import Outcome
+from nbq.core.model import EngineInfo
+from nbq.engines import pipe
+from nbq.bulk import BlobTraffic
+from nbq.engines.child import Child
+from nbq.engines.session import EngineSession, Halt, Run, TakeBack
+from nbq.errors import AuthenticationError, HubUnreachable, IntegrityError, VersionMismatch
+from nbq.settings import Connection, refresh_endpoints, slot_environment
+from nbq.transport import PeerEndpoint
+from nbq.version import versions
+
+__all__ = ["EngineOptions", "Supervisor", "run_engine"]
+
+_IDLE_S = 0.5
+_BUSY_S = 0.05
+_UNEVEN_S = 0.005
+_REDIAL_S = 0.5
+_START_TRIES = 3
+_START_PAUSE_S = 1.0
+
+
+class EngineOptions(Struct, frozen=True):
+    """How an engine is to run.
+
+    Args:
+        connection: How to reach the hub.
+        slots: How many elements run at a time.
+        queues: What it takes work from.
+        include: Modules that every slot imports at its start.
+        name: Its name, unique on the hub.
+        hub_timeout_s: How long to wait for a hub that is gone; None for ever.
+        parent: A process with which the engine ends, or 0.
+        sys_path: Folders added to the slots' import path.
+        cwd: The slots' working folder; empty for the engine's own.
+        element_limit: The most bytes that a result may have.
+    """
+
+    connection: Connection
+    slots: int
+    queues: list[str]
+    include: list[str] = []
+    name: str = ""
+    hub_timeout_s: float | None = None
+    parent: int = 0
+    sys_path: list[str] = []
+    cwd: str = ""
+    element_limit: int = payload.ELEMENT_LIMIT
+
+
+class Supervisor:
+    """One engine.
+
+    Args:
+        options: How to run.
+        endpoint: The connection to the hub.
+        say: Takes a line for the log.
+    """
+
+    def __init__(
+        self, options: EngineOptions, endpoint: PeerEndpoint, say: Callable[[str], None]
+    ) -> None:
+        self._options = options
+        self._endpoint = endpoint
+        self._connection = options.connection
+        self._say = say
+        self._key = bytes.fromhex(options.connection.payload_key)
+        name = options.name or f"{socket.gethostname()}-{os.getpid()}"
+        info = EngineInfo(
+            name, socket.gethostname(), os.getpid(), options.slots, options.queues,
+            platform.python_version(), versions()["nbq"],
+        )  # fmt: skip
+        token = options.connection.token.encode()
+        self.session = EngineSession(os.urandom(8), info, versions(), token)
+        self._name = name
+        self._children: list[Child | None] = [None] * options.slots
+        self._failures = [0] * options.slots
+        self._start_at_s = [0.0] * options.slots
+        self._temporary = Path(tempfile.mkdtemp(prefix="nbq-engine-"))
+        self._blobs = str(self._temporary)
+        self._traffic = BlobTraffic(self._temporary)
+        self._pending: dict[str, tuple[int, Outcome]] = {}
+        self._stopping = False
+        self._lost_s: float | None = None
+        self._dialled_s = 0.0
+        self._asked: set[str] = set()
+
+    # -------------------------------------------------------------- the loop
+
+    def run(self) -> int:
+        """Serve until told to end; returns the exit code.
+
+        Raises:
+            HubError: The hub refuses this engine for good, or was gone for longer than allowed.
+        """
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, self._on_signal)
+        try:
+            for number in range(self._options.slots):
+                self._start(number)
+            self._hello(time.monotonic())
+            while not self._done():
+                self._turn()
+            return 0
+        finally:
+            for child in self._children:
+                if child is not None:
+                    child.close()
+            self._endpoint.close()
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _on_signal(self, signum: int, _frame: object) -> None:
+        """Drain on the first SIGTERM; stop at once on SIGINT or the second."""
+        if signum == signal.SIGINT or self.session.draining:
+            self._stopping = True
+        self.session.draining = True
+        self._endpoint.wake()
+
+    def _done(self) -> bool:
+        if self._stopping:
+            return True
+        if self._options.parent and os.getppid() != self._options.parent:
+            return True
+        return self.session.draining and self.session.idle and not self.session.busy
+
+    def _turn(self) -> None:
+        session = self.session
+        wait_s = _UNEVEN_S if session.uneven else _BUSY_S if session.busy else _IDLE_S
+        fds = {child.fd: number for number, child in enumerate(self._children) if child is not None}
+        messages, ready = self._endpoint.receive(wait_s, fds)
+        now_s = time.monotonic()
+        for message in messages:
+            self._from_hub(message, now_s)
+        for fd in ready:
+            self._from_slot(fds[fd], now_s)
+        if session.draining and session.connected:
+            session.drain()
+        self._watch_slots(now_s)
+        session.tick(now_s)
+        self._carry_out()
+        self._move_blobs()
+        self._send()
+        self._watch_hub(now_s)
+
+    # -------------------------------------------------------------- the hub
+
+    def _hello(self, now_s: float) -> None:
+        self._dialled_s = now_s
+        self._endpoint.send(self.session.hello(now_s))
+
+    def _from_hub(self, message: wire.ToPeer, now_s: float) -> None:
+        session = self.session
+        if isinstance(message, wire.Welcome):
+            self._endpoint.session = message.session
+            self._lost_s = None
+            session.fetch = not message.blobs
+            self._blobs = message.blobs or str(self._temporary)
+            self._traffic.restart()
+            self._say(f"connected to hub {message.hub} at {self._endpoint.address}")
+        elif isinstance(message, wire.Chunk):
+            self._traffic.on_chunk(message)
+        elif isinstance(message, wire.Uploaded):
+            self._traffic.on_uploaded(message)
+        session.receive(message, now_s)
+        if session.denied is not None:
+            kind = VersionMismatch if session.denied.code == "version" else AuthenticationError
+            raise kind(session.denied.text)
+
+    def _send(self) -> None:
+        outbox = self.session.outbox
+        while outbox and (self.session.connected or isinstance(outbox[0], wire.Leaving)):
+            if not self._endpoint.send(outbox[0]):
+                return
+            outbox.popleft()
+
+    def _watch_hub(self, now_s: float) -> None:
+        """Dial again when the hub is silent; give up when it was gone for too long."""
+        session = self.session
+        if not session.silent(now_s):
+            return
+        if self._lost_s is None:
+            self._lost_s = now_s
+            self._say("the hub is silent: dialling again until it answers")
+        timeout_s = self._options.hub_timeout_s
+        if timeout_s is not None and now_s - self._lost_s > timeout_s:
+            raise HubUnreachable(f"the hub was gone for {timeout_s:g} s (--hub-timeout)")
+        if self.session.draining:
+            self._stopping = True  # nobody to give anything back to
+        if now_s - self._dialled_s > _REDIAL_S:
+            self._connection = refresh_endpoints(self._connection)
+            with contextlib.suppress(HubUnreachable):  # its socket is not there yet
+                self._endpoint.reset(self._connection)
+                self._hello(now_s)
+            self._dialled_s = now_s
+
+    def _move_blobs(self) -> None:
+        session, traffic = self.session, self._traffic
+        for name in session.wanted_blobs:
+            if name not in self._asked:
+                self._asked.add(name)
+                traffic.fetch(name)
+        session.wanted_blobs.clear()
+        for name in traffic.arrived:
+            self._asked.discard(name)
+            session.provide(name)
+            with contextlib.suppress(ValueError):
+                session.provide(bytes.fromhex(name))
+        traffic.arrived.clear()
+        for name in traffic.departed:
+            number, outcome = self._pending.pop(name)
+            session.ended(number, [(outcome, b"")], time.monotonic())
+        traffic.departed.clear()
+        if session.connected:
+            session.outbox.extend(traffic.messages())
+
+    # -------------------------------------------------------------- slots
+
+    def _start(self, number: int) -> None:
+        options = self._options
+        hub = self._connection.path
+        init = pipe.Init(
+            self._key, self._name, hub, options.include, options.sys_path, options.cwd,
+            options.element_limit,
+        )  # fmt: skip
+        self._children[number] = Child(slot_environment(hub), init)
+
+    def _from_slot(self, number: int, now_s: float) -> None:
+        child = self._children[number]
+        if child is None:
+            return
+        messages, alive = child.receive()
+        ended: list[tuple[Outcome, bytes]] = []
+        for message in messages:
+            if isinstance(message, pipe.Results):
+                ended.extend(self._results(number, message))
+            elif isinstance(message, pipe.Finished):
+                self.session.ended(number, ended, now_s)
+                ended = []
+                child.finished(message.position)
+                self.session.chunk_done(number)
+            elif message.trouble:
+                self._say(f"slot {number}: {message.trouble}")
+                self._failures[number] += 1
+                alive = False
+            else:
+                child.ready = True
+                self._failures[number] = 0
+                self.session.slot_up(number)
+        self.session.ended(number, ended, now_s)
+        if not alive:
+            self._bury(number, now_s)
+
+    def _results(self, number: int, results: pipe.Results) -> list[tuple[Outcome, bytes]]:
+        """Seal what a slot sent; nothing comes of what is no longer wanted."""
+        if results.token not in self.session.held:
+            return []
+        lease = self.session.lease(results.token)
+        seconds = sum(results.seconds)
+        if results.blob:
+            outcome = Outcome(
+                results.token, results.lo, results.hi, b"", results.size, results.blob, seconds
+            )
+            if not self.session.fetch:
+                return [(outcome, b"")]
+            self.session.deferred(results.token, results.lo)
+            self._pending[results.blob] = number, outcome
+            self._traffic.upload(results.blob)
+            return []
+        block = b""
+        if not lease.ignore_result or results.states:
+            where = payload.origin("result", lease.run, lease.node, results.lo)
+            extras = payload.dump_extras(results.started_s, results.seconds, results.output)
+            block = payload.seal(
+                self._key, where, results.elements, extras, compress=self.session.fetch
+            )
+        outcome = Outcome(
+            results.token, results.lo, results.hi, results.states, len(block), "", seconds,
+            results.errors,
+        )  # fmt: skip
+        return [(outcome, block)]
+
+    def _bury(self, number: int, now_s: float) -> None:
+        """A slot is dead: say what it ran, and put another in its place."""
+        child = self._children[number]
+        if child is None:
+            return
+        running = child.running()
+        child.kill()
+        text = child.evidence()
+        if not child.ready:
+            self._failures[number] += 1
+            self._say(f"slot {number} did not start: {text}")
+        elif child.halted is None:
+            self._say(f"slot {number} died: {text}")
+        child.close()
+        self._children[number] = None
+        token, index = running if running is not None else (0, -1)
+        self.session.slot_down(number, token, index, text, now_s)
+        pause_s = _START_PAUSE_S * (self._failures[number] >= _START_TRIES)
+        self._start_at_s[number] = now_s + pause_s
+
+    def _watch_slots(self, now_s: float) -> None:
+        for number, child in enumerate(self._children):
+            if child is None:
+                if now_s >= self._start_at_s[number] and not self._stopping:
+                    self._start(number)
+                continue
+            child.flush()
+            self.session.slot_runs(number, child.running(), now_s)
+            if child.overdue(now_s):
+                child.kill()
+            child.trim_output()
+
+    def _carry_out(self) -> None:
+        """Do what the session ordered; an order may lead to further ones."""
+        while self.session.orders:
+            order = self.session.orders.pop(0)
+            child = self._children[order.slot]
+            if child is None:
+                continue
+            match order:
+                case Run():
+                    self._give(child, order)
+                case TakeBack():
+                    self.session.took_back(order.slot, child.take_back())
+                case Halt():
+                    child.halt(order.token, order.lo, order.hi, order.grace_s)
+
+    def _give(self, child: Child, order: Run) -> None:
+        lease = self.session.lease(order.token)
+        if not child.knows_function(lease.function):
+            data = self.session.functions[lease.function]
+            child.send(pipe.FunctionBody(lease.function, data, self._blobs))
+        if lease.feed is not None and not child.knows_feed(order.token):
+            child.send(pipe.Feeding(order.token, lease.run, lease.feed, self._blobs))
+        work = pipe.Work(
+            child.next_position(order.hi - order.lo), order.token, lease.run, lease.node, order.lo,
+            order.hi, lease.attempt, lease.task, lease.function, self._calls(lease, order),
+            lease.shared, lease.args.blob, self._blobs, lease.ignore_result, lease.ids,
+        )  # fmt: skip
+        child.gave(work)
+        child.send(work)
+
+    def _calls(self, lease: wire.Lease, order: Run) -> list[bytes] | None:
+        """Return the arguments of some elements; None if they are a blob, which the slot opens."""
+        args = lease.args
+        if args.blob:
+            return None
+        lo = 0 if lease.shared else args.lo
+        where = payload.origin("args", lease.run, lease.node, lo, lease.function)
+        try:
+            block = payload.unseal(self._key, where, args.data)
+        except IntegrityError:
+            return [b""] * (1 if lease.shared else order.hi - order.lo)  # each fails, with the reason
+        if lease.shared:
+            return [bytes(block.element(0))]
+        return [bytes(view) for view in block.elements(order.lo - lo, order.hi - lo)]
+
+
+def run_engine(options: EngineOptions) -> int:
+    """Run an engine until it is told to end; returns the exit code.
+
+    Raises:
+        HubError: The hub cannot be reached or refuses this engine.
+    """
+    return Supervisor(options, PeerEndpoint(options.connection), say).run()
+
+
+def say(text: str) -> None:
+    """Write a line to the engine's log, its standard error."""
+    print(f"nbq engine: {text}", file=sys.stderr, flush=True)

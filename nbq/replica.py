@@ -1,0 +1,187 @@
+"""What a client knows of a run: how its elements ended, and the blocks that hold their values.
+
+Filled by the I/O thread, read by everyone; a value is looked at only when somebody asks for it.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nbq import payload
+from nbq.core.facts import End, Ended, Inherited, Settled
+from nbq.core.ids import element_text
+from nbq.core.model import NONE, Graph, State
+from nbq.core.runs import states_of
+from nbq.errors import IntegrityError, NbqError, TaskError, TaskLost, TaskRevoked
+from nbq.wire import Block
+
+__all__ = ["NodeReplica", "Replica"]
+
+_SUCCESS = int(State.SUCCESS)
+
+
+class NodeReplica:
+    """The elements of one node: state bytes (0 while unknown), and which fact ended each."""
+
+    __slots__ = ("facts", "left", "owner", "state")
+
+    def __init__(self, size: int) -> None:
+        self.state = bytearray(size)
+        self.owner = array("i", [NONE]) * size
+        self.facts: list[End] = []
+        self.left = size
+
+    def grow(self) -> int:
+        """Add an element and return its number."""
+        self.state.append(0)
+        self.owner.append(NONE)
+        self.left += 1
+        return len(self.state) - 1
+
+    def add(self, fact: End) -> None:
+        """Take in a fact, unless it is known."""
+        if self.owner[fact.lo] != NONE:
+            return
+        number = len(self.facts)
+        self.facts.append(fact)
+        self.state[fact.lo : fact.hi] = states_of(fact)
+        self.owner[fact.lo : fact.hi] = array("i", [number]) * (fact.hi - fact.lo)
+        self.left -= fact.hi - fact.lo
+
+
+class Replica:
+    """One run.
+
+    Args:
+        run: Its id.
+        graph: Its graph; for a batch of separate calls, filled in when the batch is closed.
+        key: The payload key, or b"" for viewers.
+    """
+
+    def __init__(self, run: bytes, graph: Graph | None, key: bytes) -> None:
+        self.run = run
+        self.graph = graph
+        self.accepted = False
+        self.error: NbqError | None = None
+        """Why the hub did not take it, or does not have it any more."""
+        self.nodes: dict[int, NodeReplica] = {}
+        self.callbacks: list[Callable[[], bool]] = []
+        """Called when something changed; one that returns True is done."""
+        self.blobs: Callable[[str], Path]
+        self._key = key
+        self._blocks: dict[int, Block | payload.OpenBlock] = {}
+
+    def node(self, number: int) -> NodeReplica:
+        """Return a node."""
+        found = self.nodes.get(number)
+        if found is None:
+            size = self.graph.nodes[number].size if self.graph is not None else 0
+            found = self.nodes[number] = NodeReplica(size)
+        return found
+
+    def add(self, facts: list[End], blocks: list[Block]) -> None:
+        """Take in ends and the blocks that they name."""
+        for block in blocks:
+            self._blocks.setdefault(block.number, block)
+        for fact in facts:
+            self.node(fact.node).add(fact)
+
+    def id_of(self, node: int, index: int) -> str:
+        """Return the id of an element."""
+        if self.graph is not None:
+            given = self.graph.nodes[node].ids.get(index)
+            if given is not None:
+                return given
+        return element_text(self.run, node, index)
+
+    def fact(self, node: int, index: int) -> End | None:
+        """Return the fact that ended an element, or None."""
+        found = self.node(node)
+        owner = found.owner[index]
+        return found.facts[owner] if owner != NONE else None
+
+    def root(self, node: int, index: int) -> tuple[int, int, Settled | Ended]:
+        """Return the element that an ended element's end goes back to, and its fact."""
+        fact = self.fact(node, index)
+        while isinstance(fact, Inherited):
+            node, index = fact.cause_node, index if fact.cause_index == NONE else fact.cause_index
+            fact = self.fact(node, index)
+        if fact is None:
+            raise IntegrityError(f"the hub ended {self.id_of(node, index)} without saying how")
+        return node, index, fact
+
+    def opened(self, fact: Settled) -> payload.OpenBlock:
+        """Return the block of a fact, opened.
+
+        Raises:
+            IntegrityError: It is not what an engine sealed for this place.
+        """
+        block = self._blocks.get(fact.block)
+        if isinstance(block, payload.OpenBlock):
+            return block
+        if block is None:
+            raise IntegrityError(f"the hub sent no block {fact.block} of run {self.run.hex()}")
+        where = payload.origin("result", self.run, block.node, block.lo)
+        data: Any = block.data
+        if block.blob:
+            data = payload.map_blob(self.blobs(block.blob), block.blob)
+        found = self._blocks[fact.block] = payload.unseal(self._key, where, data)
+        return found
+
+    def value(self, node: int, index: int) -> Any:
+        """Return the value of an element that succeeded."""
+        fact = self.fact(node, index)
+        assert isinstance(fact, Settled)
+        if fact.block == NONE:
+            return None
+        return payload.loads(self.opened(fact).element(index - fact.block_lo))
+
+    def failure(self, node: int, index: int) -> BaseException:
+        """Return what an element that did not succeed raises."""
+        at, place, fact = self.root(node, index)
+        own = self.id_of(node, index)
+        if isinstance(fact, Ended):
+            error = _ended(fact, self.id_of(at, place))
+        else:
+            element = self.opened(fact).element(place - fact.block_lo)
+            error = payload.load_failure(element, self.id_of(at, place))
+        if (at, place) != (node, index):
+            error.add_note(f"task {own} did not run because of it")
+        return error
+
+    def extras(self, node: int, index: int) -> tuple[float, float, tuple[str, str]]:
+        """Return when an element started, how long it ran, and what it printed."""
+        fact = self.fact(node, index)
+        if not isinstance(fact, Settled) or fact.block == NONE:
+            return 0.0, 0.0, ("", "")
+        place = index - fact.block_lo
+        started_s, seconds, output = payload.load_extras(self.opened(fact).extras)
+        if place >= len(seconds):
+            return started_s, 0.0, output.get(place, ("", ""))
+        return started_s + sum(seconds[:place]), seconds[place], output.get(place, ("", ""))
+
+    def values(self, node: int, lo: int, hi: int) -> list[Any]:
+        """Return the values of a range of elements that all succeeded, block by block."""
+        found = self.node(node)
+        loads = payload.loads
+        out: list[Any] = []
+        at = lo
+        while at < hi:
+            fact = found.facts[found.owner[at]]
+            end = min(hi, fact.hi)
+            if isinstance(fact, Settled) and fact.block != NONE:
+                views = self.opened(fact).elements(at - fact.block_lo, end - fact.block_lo)
+                out += [loads(view) for view in views]
+            else:
+                out += [None] * (end - at)
+            at = end
+        return out
+
+
+def _ended(fact: Ended, task_id: str) -> TaskError:
+    if fact.code == "lost":
+        return TaskLost(fact.text, task_id)
+    return TaskRevoked(fact.text, task_id)

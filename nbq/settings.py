@@ -1,0 +1,270 @@
+"""Where things are and what they are called: the only reader of the environment.
+
+Data (journal, keys, blobs) lies in ``$NBQ_DATA_DIR/<name>``, else ``$XDG_DATA_HOME/nbq/<name>``.
+Sockets and ``<name>.json`` (who runs where, now) lie in ``$NBQ_RUNTIME_DIR``, else
+``$XDG_RUNTIME_DIR/nbq``, else ``nbq-<uid>`` in the system's temporary folder. All of it is private:
+folders 0700, files 0600, owned by the user, never through a symbolic link.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from nbq.errors import HubUnreachable, SettingsError
+
+__all__ = [
+    "Connection",
+    "RuntimeFile",
+    "check_name",
+    "data_dir",
+    "find_connection",
+    "hub_name",
+    "live_runtime",
+    "load_connection",
+    "private_dir",
+    "process_start",
+    "read_private",
+    "refresh_endpoints",
+    "runtime_dir",
+    "runtime_path",
+    "slot_environment",
+    "socket_path",
+    "write_private",
+]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SOCKET_PATH_LIMIT = 100
+"""ZeroMQ refuses ipc paths of more than about 107 bytes; the rest is for its own suffixes."""
+
+
+class Connection(Struct, frozen=True):
+    """What a peer needs to reach a hub and to be let in: the content of a connection file.
+
+    Keys are CURVE keys in Z85. ``token`` proves the role over ipc. ``payload_key`` (hexadecimal) seals
+    payloads between clients and engines; viewers have none.
+    """
+
+    name: str
+    role: Literal["client", "engine", "viewer"]
+    endpoints: list[str]
+    server_key: str
+    public_key: str
+    secret_key: str
+    token: str
+    payload_key: str = ""
+    store: str = ""
+    path: str = ""
+    """Where the file was read, to read it (and the runtime file) again; empty in the file itself."""
+
+    def __repr__(self) -> str:
+        """Show no secrets."""
+        return f"Connection(name={self.name!r}, role={self.role!r}, endpoints={self.endpoints!r})"
+
+
+class RuntimeFile(Struct, frozen=True):
+    """Who runs a hub of some name on this host, and where it listens."""
+
+    name: str
+    pid: int
+    start: float
+    endpoints: list[str]
+    data: str
+    store: str = ""
+
+
+def hub_name() -> str:
+    """Return the hub that is meant when none is named: a name, or the path of a connection file."""
+    return os.environ.get("NBQ_HUB") or "default"
+
+
+def check_name(name: str) -> str:
+    """Return a hub's name if it can be one.
+
+    Raises:
+        SettingsError: It has other than letters, digits, dots, dashes and underscores.
+    """
+    if not _NAME.fullmatch(name):
+        raise SettingsError(
+            f"{name!r} cannot be the name of a hub: use up to 64 letters, digits, '.', '-' and '_'"
+        )
+    return name
+
+
+def data_dir(name: str) -> Path:
+    """Return the data folder of a hub; it need not exist."""
+    base = os.environ.get("NBQ_DATA_DIR")
+    if base:
+        return Path(base) / check_name(name)
+    home = os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser()
+    return Path(home) / "nbq" / check_name(name)
+
+
+def runtime_dir() -> Path:
+    """Return the folder of sockets and runtime files, made if it is missing.
+
+    Raises:
+        SettingsError: It is not private to this user.
+    """
+    given = os.environ.get("NBQ_RUNTIME_DIR")
+    if given:
+        return private_dir(Path(given))
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    if base and Path(base).is_dir():
+        return private_dir(Path(base) / "nbq")
+    return private_dir(Path(tempfile.gettempdir()) / f"nbq-{os.getuid()}")
+
+
+def socket_path(name: str) -> Path:
+    """Return the path of a hub's socket; a short one where the usual one is too long for ZeroMQ."""
+    path = runtime_dir() / f"{name}.sock"
+    if len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT:
+        return path
+    digest = hashlib.blake2b(os.fsencode(path), digest_size=8).hexdigest()
+    return private_dir(Path("/tmp") / f"nbq-{os.getuid()}") / f"{digest}.sock"  # noqa: S108 - 0700
+
+
+def private_dir(path: Path) -> Path:
+    """Make a folder that only this user can enter, or check that it is one.
+
+    Raises:
+        SettingsError: It is a link, belongs to somebody else, or is open to others.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise SettingsError(f"{path} is not a folder (or is a link): name another one")
+    if found.st_uid != os.getuid():
+        raise SettingsError(f"{path} belongs to user {found.st_uid}: name a folder of your own")
+    if found.st_mode & 0o077:
+        raise SettingsError(f"{path} is open to other users: chmod 700 {path}")
+    return path
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only this user can read, as a whole, whatever the umask."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.unlink(missing_ok=True)
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    handle = os.open(part, flags, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    part.rename(path)
+
+
+def read_private(path: Path) -> bytes:
+    """Read a file of secrets.
+
+    Raises:
+        SettingsError: It is a link, belongs to somebody else, or others may read it.
+        FileNotFoundError: There is none.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise SettingsError(f"cannot read {path} ({error.strerror}); it must not be a link") from None
+    with os.fdopen(handle, "rb") as file:
+        found = os.fstat(file.fileno())
+        if found.st_uid not in (os.getuid(), 0):
+            raise SettingsError(f"{path} belongs to user {found.st_uid}, not to you")
+        if found.st_mode & 0o077:
+            raise SettingsError(f"{path} holds keys and is open to other users: chmod 600 {path}")
+        return file.read()
+
+
+def load_connection(path: Path) -> Connection:
+    """Read a connection file.
+
+    Raises:
+        SettingsError: It is not one, or not private.
+        FileNotFoundError: There is none.
+    """
+    try:
+        found = msgspec.json.decode(read_private(path), type=Connection)
+    except msgspec.DecodeError as error:
+        raise SettingsError(f"{path} is not a connection file of nbq: {error}") from None
+    return refresh_endpoints(msgspec.structs.replace(found, path=str(path.absolute())))
+
+
+def refresh_endpoints(connection: Connection) -> Connection:
+    """Return a connection with the endpoints where its hub listens now, if it runs on this host."""
+    live = live_runtime(connection.name)
+    if live is None or (live.store and connection.store and live.store != connection.store):
+        return connection
+    return msgspec.structs.replace(connection, endpoints=live.endpoints)
+
+
+def find_connection(where: str | Path | None, role: Literal["client", "engine", "viewer"]) -> Connection:
+    """Return the connection to a hub, by the path of a connection file or by its name.
+
+    Raises:
+        HubUnreachable: No hub of this name was ever started here.
+        SettingsError: The file is not one, or not private.
+    """
+    text = str(where) if where is not None else hub_name()
+    path = Path(text)
+    if path.suffix != ".json" and os.sep not in text:
+        path = data_dir(text) / f"{role}.json"
+        if not path.exists():
+            raise HubUnreachable(
+                f"no hub named {text!r} was ever started here ({path} is missing): "
+                f"start one with 'nbq hub --name {text}', or use nbq.Cluster(slots=2)"
+            )
+    try:
+        return load_connection(path)
+    except FileNotFoundError:
+        raise HubUnreachable(f"there is no connection file {path}") from None
+
+
+def runtime_path(name: str) -> Path:
+    """Return the path of a hub's runtime file."""
+    return runtime_dir() / f"{check_name(name)}.json"
+
+
+def live_runtime(name: str) -> RuntimeFile | None:
+    """Return who runs a hub of this name on this host now, or None."""
+    try:
+        content = runtime_path(name).read_bytes()
+        found = msgspec.json.decode(content, type=RuntimeFile)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+    return found if process_start(found.pid) == found.start else None
+
+
+def process_start(pid: int) -> float:
+    """Return when a process started, in clock ticks since boot; 0.0 if there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return _process_start_elsewhere(pid)
+    return 0.0 if fields[0] == "Z" else float(fields[19])
+
+
+def _process_start_elsewhere(pid: int) -> float:
+    """Return the same from psutil, where there is no /proc."""
+    if Path("/proc/self/stat").exists():
+        return 0.0
+    import psutil  # loaded only off Linux
+
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return 0.0
+
+
+def slot_environment(hub_file: str) -> dict[str, str]:
+    """Return the environment of a slot: this one's, with the hub that tasks are to find."""
+    return {**os.environ, "NBQ_HUB": hub_file}

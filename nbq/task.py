@@ -1,0 +1,215 @@
+"""``@nbq.task``: a function that can be called here, or submitted.
+
+A task that another process can import goes by its name; one that lives in ``__main__`` (a notebook, a
+script) or in another function goes by value.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+from nbq.canvas import Signature
+from nbq.canvas.plan import EMPTY
+from nbq.canvas.signature import check_options
+from nbq.context import current_task
+from nbq.errors import InvalidSignature, UnknownTask
+from nbq.functions import FunctionCache, goes_by_value, named
+
+__all__ = ["Task", "find_task", "registered", "task"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_registry: dict[str, Task[Any, Any]] = {}
+_cache = FunctionCache()
+
+
+class Task(Generic[P, R]):
+    """A task: calling it runs the function here.
+
+    Args:
+        function: What it runs.
+        name: Its name on engines; ``module.function`` unless given.
+        bind: Whether the function takes ``nbq.current_task`` as its first argument.
+        options: Defaults for ``apply_async``.
+    """
+
+    def __init__(
+        self, function: Callable[P, R], name: str | None, bind: bool, options: Mapping[str, Any]
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.run = function
+        self.name = name or f"{function.__module__}.{function.__qualname__}"
+        self.bind = bind
+        self.options = dict(options)
+        self.key: object = self.name if name is not None else id(self)
+        self._signature: inspect.Signature | None = None
+        self._positional: range | None = None
+        check_options(self.options)
+        if "task_id" in self.options:
+            raise InvalidSignature("task_id belongs to one call, not to a task: use apply_async")
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function here."""
+        return self.call_in_slot(*args, **kwargs)
+
+    @property
+    def call_in_slot(self) -> Callable[..., R]:
+        """Return what a slot calls with the arguments of a submitted call."""
+        return functools.partial(self.run, current_task) if self.bind else self.run  # type: ignore[arg-type]
+
+    def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Check that the function can be called like this.
+
+        Raises:
+            InvalidSignature: It cannot; the message says why, as a call here would.
+        """
+        if self._signature is None:
+            self._learn()
+        if self._positional is not None and not kwargs and len(args) in self._positional:
+            return
+        assert self._signature is not None
+        try:
+            self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise InvalidSignature(f"{self.name}{self._signature}: {error}") from None
+
+    def _learn(self) -> None:
+        try:
+            found = inspect.signature(self.run)
+        except (TypeError, ValueError):  # some builtins have no signature: anything goes
+            self._signature = inspect.signature(lambda *args, **kwargs: None)
+            return
+        if self.bind:
+            found = found.replace(parameters=list(found.parameters.values())[1:])
+        self._signature = found
+        kinds = [parameter.kind for parameter in found.parameters.values()]
+        if all(kind == inspect.Parameter.POSITIONAL_OR_KEYWORD for kind in kinds):
+            required = [p for p in found.parameters.values() if p.default is inspect.Parameter.empty]
+            self._positional = range(len(required), len(kinds) + 1)
+
+    def payload(self) -> bytes:
+        """Return what an engine needs to find or rebuild the function.
+
+        Raises:
+            NotSerializable: It goes by value, and captures something that cannot be serialised.
+        """
+        if _registry.get(self.name) is self and not goes_by_value(self.run):
+            return named(self.name, self.run.__module__)
+        return _cache.payload(self.call_in_slot if self.bind else self.run)
+
+    # -------------------------------------------------------------- submitting
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Submit a call; returns its ``AsyncResult`` without waiting for anything."""
+        return Signature(self, args, kwargs).delay()
+
+    def apply_async(
+        self, args: tuple[Any, ...] | list[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> Any:
+        """Submit a call with options; as ``Signature.apply_async``."""
+        return Signature(self, args, kwargs).apply_async(**options)
+
+    def s(self, *args: Any, **kwargs: Any) -> Signature:
+        """Return the signature of a call; what it is fed goes before these arguments."""
+        return Signature(self, args, kwargs)
+
+    def si(self, *args: Any, **kwargs: Any) -> Signature:
+        """Return the signature of a call that ignores what it is fed."""
+        return Signature(self, args, kwargs, immutable=True)
+
+    def signature(
+        self, args: tuple[Any, ...] | list[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> Signature:
+        """Return the signature of a call with options; ``immutable=True`` as for ``si``."""
+        immutable = bool(options.pop("immutable", False))
+        return Signature(self, args, kwargs, options, immutable=immutable)
+
+    subtask = signature
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by name where another process can import it, else by value."""
+        if _registry.get(self.name) is self and not goes_by_value(self.run):
+            return find_task, (self.name, self.run.__module__)
+        return Task, (self.run, self.name, self.bind, self.options)
+
+    def __repr__(self) -> str:
+        """Name it."""
+        return f"<task {self.name}>"
+
+
+@overload
+def task(function: Callable[P, R]) -> Task[P, R]: ...
+@overload
+def task(
+    function: None = None, *, name: str | None = None, bind: bool = False, **options: Any
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(
+    function: Callable[P, R] | None = None,
+    *,
+    name: str | None = None,
+    bind: bool = False,
+    **options: Any,
+) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a function a task; with or without parentheses.
+
+    Args:
+        function: The function.
+        name: Its name on engines; ``module.function`` unless given.
+        bind: Whether it takes ``nbq.current_task`` as its first argument.
+        options: Defaults for its calls, as for ``apply_async``.
+    """
+    if function is None:
+        return lambda later: _make(later, name, bind, options)
+    return _make(function, name, bind, options)
+
+
+def _make(
+    function: Callable[P, R], name: str | None, bind: bool, options: Mapping[str, Any]
+) -> Task[P, R]:
+    made = Task(function, name, bind, options)
+    _registry[made.name] = made
+    return made
+
+
+def registered(name: str) -> Task[..., Any] | None:
+    """Return the task of a name that is known in this process, or None."""
+    return _registry.get(name)
+
+
+def find_task(name: str, module: str | None) -> Task[..., Any]:
+    """Return the task of a name, importing its module if it is not known yet.
+
+    Raises:
+        UnknownTask: No module that is imported here makes a task of this name; names near ones.
+    """
+    found = _registry.get(name)
+    if found is None and module is not None and module not in sys.modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise UnknownTask(
+                f"the engine cannot import {module!r}, where task {name!r} is ({error}): install it "
+                f"there, or start the engine with --include {module}"
+            ) from error
+        found = _registry.get(name)
+    if found is None:
+        near = difflib.get_close_matches(name, _registry, 3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise UnknownTask(
+            f"the engine knows no task named {name!r}{hint} (start it with --include MODULE to "
+            "import the module that makes it)"
+        )
+    return found
+
+
+@task(name=EMPTY)
+def _empty(*_fed: Any) -> list[Any]:
+    """Return what an empty group is worth."""
+    return []

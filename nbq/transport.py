@@ -1,0 +1,381 @@
+"""Sockets: frames in and out, nothing decided.
+
+A hub listens on one ROUTER for ipc and one for TCP (which is always CURVE); a peer dials with one
+DEALER. A frame is received with two plain ``recv``s and sent with two plain ``send``s: pyzmq's
+multipart calls cost six to ten times as much (``docs/adr/0005``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket as sockets
+import threading
+import time
+from collections.abc import Collection, Iterator
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+import zmq
+import zmq.utils.monitor
+import zmq.utils.z85
+
+from nbq import wire
+from nbq.errors import AuthenticationError, HubError, HubUnreachable, ProtocolError, SettingsError
+from nbq.security import Gatekeeper, Keyring
+from nbq.settings import Connection
+from nbq.wire import ToHub, ToPeer
+
+__all__ = ["Arrival", "Delivery", "HubEndpoint", "HubTransport", "PeerEndpoint"]
+
+_DRAIN_MESSAGES = 256
+_DRAIN_S = 0.002
+_HIGH_WATER = 1000
+_DOMAIN = b"nbq"
+_IPC, _TCP = b"\0", b"\1"
+
+
+class Delivery(Enum):
+    """What became of a message that was to be sent."""
+
+    SENT = 1
+    FULL = 2
+    """The peer takes no more for now."""
+    GONE = 3
+    """There is no such peer."""
+
+
+class Arrival(NamedTuple):
+    """A frame from a peer. ``user`` is the peer's CURVE user id, with a Hello over TCP only."""
+
+    peer: bytes
+    session: bytes
+    message: ToHub | ProtocolError
+    user: str | None
+
+
+class HubTransport(Protocol):
+    """What a hub needs of its endpoint."""
+
+    def receive(self, timeout_s: float) -> list[Arrival]:
+        """Wait until something arrives, at most so long, and return all of it up to a bound."""
+        ...
+
+    def send(self, peer: bytes, session: bytes, message: ToPeer) -> Delivery:
+        """Send a message to a peer, at once or not at all."""
+        ...
+
+
+def _common(socket: zmq.Socket[bytes]) -> None:
+    socket.linger = 0
+    socket.sndhwm = socket.rcvhwm = _HIGH_WATER
+    socket.maxmsgsize = wire.FRAME_LIMIT
+    socket.handshake_ivl = 5000
+    socket.heartbeat_ivl = 2000
+    socket.heartbeat_timeout = 10000
+    socket.heartbeat_ttl = 10000
+    socket.tcp_keepalive = 1
+
+
+class HubEndpoint:
+    """The hub's sockets.
+
+    Args:
+        ipc: The path of the Unix socket, in a folder that only this user can enter.
+        tcp: Addresses to listen on, ``tcp://HOST:PORT`` (port 0 takes a free one).
+        keyring: The keys that may come in over TCP.
+        advertise: What others dial instead of the bound host.
+
+    Raises:
+        SettingsError: An address cannot be listened on.
+    """
+
+    def __init__(
+        self, ipc: Path | None, tcp: list[str], keyring: Keyring, advertise: str | None = None
+    ) -> None:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._context.max_sockets = min(4096, self._context.get(zmq.SOCKET_LIMIT))
+        self._gatekeeper = Gatekeeper(self._context, keyring) if tcp else None
+        self._poller = zmq.Poller()
+        self._sockets: dict[bytes, zmq.Socket[bytes]] = {}
+        self._greeted: set[bytes] = set()
+        """TCP peers whose hello has been received: their later frames carry nothing to look up."""
+        self.endpoints: list[str] = []
+        if ipc is not None:
+            self._listen_ipc(ipc)
+        if tcp:
+            self._listen_tcp(tcp, keyring, advertise)
+
+    def _socket(self, kind: bytes) -> zmq.Socket[bytes]:
+        socket = self._context.socket(zmq.ROUTER)
+        _common(socket)
+        socket.router_mandatory = True
+        socket.backlog = 512
+        self._sockets[kind] = socket
+        self._poller.register(socket, zmq.POLLIN)
+        return socket
+
+    def _listen_ipc(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        self._socket(_IPC).bind(f"ipc://{path}")
+        path.chmod(0o600)
+        self.endpoints.append(f"ipc://{path}")
+
+    def _listen_tcp(self, addresses: list[str], keyring: Keyring, advertise: str | None) -> None:
+        socket = self._socket(_TCP)
+        socket.curve_server = True
+        socket.curve_publickey = keyring.public_key.encode()
+        socket.curve_secretkey = keyring.secret_key.encode()
+        socket.zap_domain = _DOMAIN
+        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+        for address in addresses:
+            if not address.startswith("tcp://"):
+                raise SettingsError(f"cannot listen on {address!r}: use tcp://HOST:PORT")
+            try:
+                socket.bind(address if urlsplit(address).port else address.removesuffix(":0") + ":*")
+            except (zmq.ZMQError, ValueError) as error:
+                raise SettingsError(f"cannot listen on {address}: {error}") from None
+            bound = socket.last_endpoint.decode().rstrip("\0")
+            port = urlsplit(bound).port
+            self.endpoints.append(f"tcp://{advertise}:{port}" if advertise else bound)
+
+    def receive(self, timeout_s: float) -> list[Arrival]:
+        """Wait until something arrives, at most so long, and return all of it up to a bound."""
+        arrivals: list[Arrival] = []
+        for socket, _ in self._poller.poll(int(timeout_s * 1000)):
+            kind = _IPC if socket is self._sockets.get(_IPC) else _TCP
+            self._drain(kind, socket, arrivals)
+        return arrivals
+
+    def _drain(self, kind: bytes, socket: zmq.Socket[bytes], arrivals: list[Arrival]) -> None:
+        until = time.perf_counter() + _DRAIN_S
+        recv = socket.recv
+        for _ in range(_DRAIN_MESSAGES):
+            try:
+                peer = kind + recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            if kind == _TCP and peer not in self._greeted:
+                arrivals.append(self._receive_hello(peer, socket))
+            else:
+                frame = recv()
+                if socket.rcvmore:
+                    _skip(socket)
+                    arrivals.append(Arrival(peer, wire.NO_SESSION, ProtocolError("two frames"), None))
+                    continue
+                arrivals.append(_arrival(peer, frame, None))
+            if time.perf_counter() > until:
+                return
+
+    def _receive_hello(self, peer: bytes, socket: zmq.Socket[bytes]) -> Arrival:
+        """Receive the first frame of a TCP peer, with the user id that its handshake proved."""
+        frame = socket.recv(copy=False)
+        user = str(frame.get("User-Id"))
+        if socket.rcvmore:
+            _skip(socket)
+            return Arrival(peer, wire.NO_SESSION, ProtocolError("two frames"), user)
+        arrival = _arrival(peer, frame.bytes, user)
+        if not isinstance(arrival.message, wire.Hello):
+            return arrival
+        self._greeted.add(peer)
+        return arrival
+
+    def send(self, peer: bytes, session: bytes, message: ToPeer) -> Delivery:
+        """Send a message to a peer, at once or not at all."""
+        socket = self._sockets[peer[:1]]
+        try:
+            socket.send(peer[1:], zmq.SNDMORE | zmq.NOBLOCK)
+            socket.send(wire.encode(message, session), zmq.NOBLOCK)
+        except zmq.Again:
+            return Delivery.FULL
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            self._greeted.discard(peer)
+            return Delivery.GONE
+        return Delivery.SENT
+
+    def close(self) -> None:
+        """Close the sockets, after what was sent has had a moment to leave."""
+        for socket in self._sockets.values():
+            socket.close(linger=200)
+        if self._gatekeeper is not None:
+            self._gatekeeper.close()
+        self._context.term()
+
+
+def _skip(socket: zmq.Socket[bytes]) -> None:
+    while socket.rcvmore:
+        socket.recv()
+
+
+def _arrival(peer: bytes, frame: bytes, user: str | None) -> Arrival:
+    try:
+        session, message = wire.decode_to_hub(frame)
+    except ProtocolError as error:
+        return Arrival(peer, frame[: wire.SESSION_BYTES], error, user)
+    return Arrival(peer, session, message, user if isinstance(message, wire.Hello) else None)
+
+
+class PeerEndpoint:
+    """A peer's socket.
+
+    Used by one thread, but for ``wake``.
+
+    Args:
+        connection: Where the hub listens, and the keys. The ipc endpoint is taken where it exists.
+
+    Raises:
+        HubUnreachable: The connection has no endpoint that can be dialled from here.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.session = wire.NO_SESSION
+        self._connection = connection
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._wake_out, self._wake_in = os.pipe()
+        os.set_blocking(self._wake_in, False)
+        os.set_blocking(self._wake_out, False)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._dial()
+
+    def _dial(self) -> None:
+        self.address = choose_endpoint(self._connection)
+        self._socket = self._context.socket(zmq.DEALER)
+        _common(self._socket)
+        self._socket.reconnect_ivl = 100
+        self._socket.reconnect_ivl_max = 1000
+        if self.address.startswith("tcp://"):
+            self._socket.curve_serverkey = self._connection.server_key.encode()
+            self._socket.curve_publickey = self._connection.public_key.encode()
+            self._socket.curve_secretkey = self._connection.secret_key.encode()
+        self._monitor = self._socket.get_monitor_socket()
+        self._socket.connect(self.address)
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(self._wake_out, zmq.POLLIN)
+        self._also: set[int] = set()
+
+    def send(self, message: ToHub) -> bool:
+        """Send a message; returns False, and sends nothing, when the hub takes no more for now."""
+        try:
+            self._socket.send(wire.encode(message, self.session), zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def receive(self, timeout_s: float, also: Collection[int] = ()) -> tuple[list[ToPeer], set[int]]:
+        """Wait until a message arrives, a descriptor of ``also`` can be read, or ``wake`` is called.
+
+        Returns:
+            The messages, up to a bound, and the descriptors that can be read.
+
+        Raises:
+            ProtocolError: The hub sent what is no message.
+        """
+        if self._also != set(also):
+            self._register(set(also))
+        ready = dict(self._poller.poll(int(timeout_s * 1000)))
+        if self._wake_out in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake_out, 4096)
+        messages = list(self._drain()) if self._socket in ready else []
+        return messages, {fd for fd in self._also if fd in ready}
+
+    def _register(self, also: set[int]) -> None:
+        for fd in self._also - also:
+            self._poller.unregister(fd)
+        for fd in also - self._also:
+            self._poller.register(fd, zmq.POLLIN)
+        self._also = also
+
+    def _drain(self) -> Iterator[ToPeer]:
+        for _ in range(_DRAIN_MESSAGES):
+            try:
+                frame = self._socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            yield wire.decode_to_peer(frame)[1]
+
+    def wake(self) -> None:
+        """Let ``receive`` return at once; from any thread, and from signal handlers."""
+        with contextlib.suppress(BlockingIOError, OSError):
+            os.write(self._wake_in, b"\0")
+
+    def reset(self, connection: Connection) -> None:
+        """Hang up and dial again, where the hub listens now."""
+        self._hang_up()
+        self.session = wire.NO_SESSION
+        self._connection = connection
+        self._dial()
+
+    def trouble(self) -> HubError | None:
+        """Return why the hub cannot be reached, if that is known by now."""
+        found: HubError | None = None
+        while self._monitor.poll(0):
+            event = zmq.utils.monitor.recv_monitor_message(self._monitor)["event"]
+            if event in (zmq.EVENT_HANDSHAKE_FAILED_AUTH, zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL):
+                found = AuthenticationError(
+                    f"the hub at {self.address} does not know this key, or is not the hub of this "
+                    "connection file: copy the file again from the hub's data folder"
+                )
+            elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+                found = AuthenticationError(f"what listens at {self.address} is not an nbq hub")
+            elif event in (zmq.EVENT_CONNECT_RETRIED, zmq.EVENT_CLOSED):
+                found = found or refused(self.address)
+        return found
+
+    def _hang_up(self) -> None:
+        self._socket.disable_monitor()
+        self._monitor.close(linger=0)
+        self._socket.close(linger=0)
+
+    def close(self, linger_s: float = 0.2) -> None:
+        """Close the socket, after what was sent has had a moment to leave."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._socket.disable_monitor()
+        self._monitor.close(linger=0)
+        self._socket.close(linger=int(linger_s * 1000))
+        os.close(self._wake_in)
+        os.close(self._wake_out)
+        self._context.term()
+
+
+def choose_endpoint(connection: Connection) -> str:
+    """Return the endpoint to dial: the Unix socket where it exists, else TCP."""
+    others: list[str] = []
+    for endpoint in connection.endpoints:
+        if not endpoint.startswith("ipc://"):
+            others.append(endpoint)
+        elif Path(endpoint.removeprefix("ipc://")).is_socket():
+            return endpoint
+    if others:
+        return others[0]
+    raise HubUnreachable(
+        f"the hub {connection.name!r} does not run on this host, and its connection file names no "
+        f"address: start it with 'nbq hub --name {connection.name}'"
+    )
+
+
+def refused(address: str, timeout_s: float = 1.0) -> HubUnreachable | None:
+    """Return an error if nothing listens at an address (asked by dialling once more)."""
+    try:
+        if address.startswith("ipc://"):
+            with sockets.socket(sockets.AF_UNIX) as probe:
+                probe.settimeout(timeout_s)
+                probe.connect(address.removeprefix("ipc://"))
+        else:
+            parts = urlsplit(address)
+            with sockets.create_connection((parts.hostname, parts.port), timeout_s):
+                pass
+    except (ConnectionRefusedError, FileNotFoundError):
+        return HubUnreachable(f"nothing listens at {address}: is the hub running?")
+    except OSError as error:
+        return HubUnreachable(f"cannot reach {address}: {error}")
+    return None

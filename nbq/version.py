@@ -1,0 +1,19 @@
+"""Which nbq, and which Python and cloudpickle: what peers tell each other when they meet."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+__all__ = ["__version__", "versions"]
+
+__version__ = "0.1.0"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that matter between peers."""
+    try:
+        pickler = version("cloudpickle")
+    except PackageNotFoundError:
+        pickler = "none"
+    return {"nbq": __version__, "python": platform.python_version(), "cloudpickle": pickler}
