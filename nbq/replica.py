@@ -26,13 +26,15 @@ _SUCCESS = int(State.SUCCESS)
 class NodeReplica:
     """The elements of one node: state bytes (0 while unknown), and which fact ended each."""
 
-    __slots__ = ("facts", "left", "owner", "state")
+    __slots__ = ("bad", "facts", "left", "owner", "state")
 
     def __init__(self, size: int) -> None:
         self.state = bytearray(size)
         self.owner = array("i", [NONE]) * size
         self.facts: list[End] = []
         self.left = size
+        self.bad = False
+        """Whether an element is known that did not succeed."""
 
     def grow(self) -> int:
         """Add an element and return its number."""
@@ -47,7 +49,9 @@ class NodeReplica:
             return
         number = len(self.facts)
         self.facts.append(fact)
-        self.state[fact.lo : fact.hi] = states_of(fact)
+        states = states_of(fact)
+        self.state[fact.lo : fact.hi] = states
+        self.bad = self.bad or states.count(_SUCCESS) < len(states)
         self.owner[fact.lo : fact.hi] = array("i", [number]) * (fact.hi - fact.lo)
         self.left -= fact.hi - fact.lo
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from nbq.canvas.compose import chain, chord, group
 from nbq.canvas.draw import draw_svg, draw_text
 from nbq.canvas.options import OPTION_NAMES, run_options
-from nbq.canvas.plan import EMPTY, Branch, Empty, Leaf, Plan, PlannedNode, Tree, plan, tree_of
+from nbq.canvas.plan import Plan, PlannedNode, plan
 from nbq.canvas.signature import (
     Canvas,
     Signature,
@@ -19,6 +19,7 @@ from nbq.canvas.signature import (
     bind_submitter,
     signature,
 )
+from nbq.canvas.tree import EMPTY, Branch, Empty, Leaf, Tree, parent_of, tree_of
 
 __all__ = [
     "EMPTY",
@@ -39,6 +40,7 @@ __all__ = [
     "draw_svg",
     "draw_text",
     "group",
+    "parent_of",
     "plan",
     "run_options",
     "signature",

@@ -1,196 +1,194 @@
-"""Groups, chains and chords: plain constructors, and ``|``.
+"""Groups, chains and chords: signatures put together.
 
-A chain holds its steps flat: a chain put into a chain becomes its steps. ``|`` and the constructors never
-change what they are given; they share it.
+They only hold what they were given; what a shape means is decided by ``plan``. The one exception
+is harmless to it: a chain without arguments or options of its own is spliced into a chain around it,
+so that ``a | b | c | …`` stays flat however long it gets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
 
-from nbq.canvas.signature import Canvas, Signature
+from nbq.canvas.signature import Canvas, call_text, to_canvas
 from nbq.errors import InvalidSignature
 
-__all__ = ["Chain", "Chord", "Group", "chain", "chord", "group", "join"]
+__all__ = ["chain", "chord", "group", "join"]
+
+Member = Canvas | Mapping[str, Any]
+"""A canvas, or the plain data of one."""
+
+_SHOWN = 6
+"""How many members the text of a canvas names."""
 
 
-class Group(Canvas):
-    """Signatures to run side by side; the value is the list of theirs, in order."""
+class _Members(Canvas):
+    """What groups and chains have in common."""
 
-    def __init__(self, members: list[Canvas], options: dict[str, Any] | None = None) -> None:
-        self.members = members
-        self.options = options or {}
+    __slots__ = ("tasks",)
 
-    def clone(self) -> Group:
-        """Return a copy with copies of the members."""
-        return Group([member.clone() for member in self.members], dict(self.options))
+    tasks: list[Canvas]
+
+    def members(self) -> list[Canvas]:
+        """Return its signatures."""
+        return self.tasks
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {**super().to_dict(), "tasks": [task.to_dict() for task in self.tasks]}
+
+    @classmethod
+    def _load(cls, data: Mapping[str, Any]) -> Self:
+        return cls(data["tasks"])
+
+    def _copy(self) -> Self:
+        copy = object.__new__(type(self))
+        copy.tasks = [task.clone() for task in self.tasks]
+        copy.args = self.args
+        copy.immutable = self.immutable
+        return copy
+
+    def _data(self) -> tuple[Any, ...]:
+        return self.tasks, *super()._data()
+
+
+class group(_Members):  # noqa: N801 - Celery's name
+    """Signatures that run at the same time; its value is the list of their values, in order.
+
+    Args:
+        tasks: Signatures, or one iterable of them (a generator is consumed at once).
+    """
+
+    __slots__ = ()
+
+    kind = "group"
+
+    def __init__(self, *tasks: Member | Iterable[Member]) -> None:
+        super().__init__()
+        self.tasks = _collect("a group", tasks)
+
+    def __repr__(self) -> str:
+        """Return it as it could be written."""
+        return f"group({_listed(self.tasks, ', ')}){_extra(self)}"
+
+
+class chain(_Members):  # noqa: N801 - Celery's name
+    """Signatures that run one after another, each with the value of the one before.
+
+    A group in it feeds the list of its values to what comes next; a group of one member there is
+    that member.
+
+    Args:
+        tasks: Signatures, or one iterable of them.
+    """
+
+    __slots__ = ()
+
+    kind = "chain"
+
+    def __init__(self, *tasks: Member | Iterable[Member]) -> None:
+        super().__init__()
+        self.tasks = []
+        for task in _collect("a chain", tasks):
+            if isinstance(task, chain) and task.bare:
+                self.tasks += task.tasks
+            else:
+                self.tasks.append(task)
+
+    def __repr__(self) -> str:
+        """Return it as it could be written."""
+        if len(self.tasks) < 2 or not self.bare:
+            return f"chain({_listed(self.tasks, ', ')}){_extra(self)}"
+        return _listed(self.tasks, " | ")
+
+
+class chord(Canvas):  # noqa: N801 - Celery's name
+    """A group, and a body that runs with the list of its values when all have succeeded.
+
+    Args:
+        header: A group, an iterable of signatures, or one signature (a header of one member).
+        body: What to run then; may be given later, as in ``chord(header)(body)``.
+    """
+
+    __slots__ = ("body", "header")
+
+    kind = "chord"
+
+    def __init__(
+        self,
+        header: Member | Iterable[Member],
+        body: Member | None = None,
+    ) -> None:
+        super().__init__()
+        self.header = header if isinstance(header, group) else group(*_collect("a chord", (header,)))
+        self.body = None if body is None else to_canvas(body, "the body of a chord")
+
+    def members(self) -> list[Canvas]:
+        """Return its header and its body."""
+        return [self.header] if self.body is None else [self.header, self.body]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Submit it, with further arguments for every member."""
+        """Submit it. Without a body so far, the first argument is the body."""
+        if self.body is None and args:
+            whole = self.clone()
+            whole.body = to_canvas(args[0], "the body of a chord")
+            return whole.delay(*args[1:], **kwargs)
         return self.delay(*args, **kwargs)
 
-    def __or__(self, other: object) -> Canvas:
-        """Return the chord of this and the other."""
-        return join(self, other)
-
-    def __len__(self) -> int:
-        """Return the number of members."""
-        return len(self.members)
-
-    def __iter__(self) -> Iterator[Canvas]:
-        """Iterate over the members."""
-        return iter(self.members)
-
     def __repr__(self) -> str:
-        """Show the first members."""
-        shown = ", ".join(map(repr, self.members[:4]))
-        more = f", … {len(self.members) - 4} more" if len(self.members) > 4 else ""
-        return f"group({shown}{more})"
+        """Return it as it could be written."""
+        return f"chord({_listed(self.header.tasks, ', ', '[]')}, {self.body!r}){_extra(self)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        body = None if self.body is None else self.body.to_dict()
+        return {**super().to_dict(), "header": self.header.to_dict(), "body": body}
+
+    @classmethod
+    def _load(cls, data: Mapping[str, Any]) -> chord:
+        return cls(to_canvas(data["header"]), data.get("body"))
+
+    def _copy(self) -> Self:
+        copy = object.__new__(type(self))
+        copy.header = self.header.clone()
+        copy.body = None if self.body is None else self.body.clone()
+        copy.args = self.args
+        copy.immutable = self.immutable
+        return copy
+
+    def _data(self) -> tuple[Any, ...]:
+        return self.header, self.body, *super()._data()
 
 
-class Chain(Canvas):
-    """Steps to run one after another; each is fed the value of the one before."""
+def join(left: object, right: object) -> chain | chord:
+    """Return ``left | right``: a chord if the left side is a group, else a chain.
 
-    def __init__(self, steps: list[Canvas], options: dict[str, Any] | None = None) -> None:
-        self.steps = steps
-        self.options = options or {}
-
-    def clone(self) -> Chain:
-        """Return a copy with copies of the steps."""
-        return Chain([step.clone() for step in self.steps], dict(self.options))
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Submit it, with further arguments for the first step; None if there are no steps."""
-        return self.delay(*args, **kwargs) if self.steps else None
-
-    def __or__(self, other: object) -> Canvas:
-        """Return this with one more step."""
-        return join(self, other)
-
-    def __len__(self) -> int:
-        """Return the number of steps."""
-        return len(self.steps)
-
-    def __repr__(self) -> str:
-        """Show the first steps."""
-        shown = " | ".join(map(repr, self.steps[:4]))
-        more = f" | … {len(self.steps) - 4} more" if len(self.steps) > 4 else ""
-        return f"chain({shown}{more})"
-
-
-class Chord(Canvas):
-    """A group, then a body that is fed the list of its values."""
-
-    def __init__(self, header: Group, body: Canvas, options: dict[str, Any] | None = None) -> None:
-        self.header = header
-        self.body = body
-        self.options = options or {}
-
-    def clone(self) -> Chord:
-        """Return a copy with copies of header and body."""
-        return Chord(self.header.clone(), self.body.clone(), dict(self.options))
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Submit it, with further arguments for every member of the header."""
-        return self.delay(*args, **kwargs)
-
-    def __or__(self, other: object) -> Canvas:
-        """Return the chain of this and the other."""
-        return join(self, other)
-
-    def __repr__(self) -> str:
-        """Show header and body."""
-        return f"chord({self.header!r}, {self.body!r})"
-
-
-def _canvas(value: object, where: str) -> Canvas:
-    if isinstance(value, Canvas):
-        return value
-    hint = " (write task.s(...))" if callable(value) else ""
-    raise InvalidSignature(f"{where} must be a signature, group, chain or chord, not {value!r}{hint}")
-
-
-def group(*members: Canvas | Iterable[Canvas]) -> Group:
-    """Return the group of some signatures, or of an iterable of them.
-
-    Raises:
-        InvalidSignature: A member is not a canvas.
+    Only the newcomers are copied: of a chain on the left, the steps are shared.
     """
-    if len(members) == 1 and not isinstance(members[0], Signature | Chain | Chord):
-        first = members[0]
-        if isinstance(first, Group):
-            return Group(list(first.members), dict(first.options))
-        if not isinstance(first, Iterable):
-            raise InvalidSignature(f"a group needs signatures, not {first!r}")
-        return Group([_canvas(m, f"member {k} of a group") for k, m in enumerate(first)])
-    return Group([_canvas(m, f"member {k} of a group") for k, m in enumerate(members)])
+    left = to_canvas(left, "|")
+    new = to_canvas(right, "|").clone()
+    if isinstance(left, group):
+        return chord(left.clone(), new)
+    if isinstance(left, chord) and left.body is None and left.bare:
+        return chord(left.header.clone(), new)
+    joined = chain(left if isinstance(left, chain) and left.bare else left.clone())
+    joined.tasks += new.tasks if isinstance(new, chain) and new.bare else [new]
+    return joined
 
 
-def chain(*steps: Canvas | Iterable[Canvas]) -> Chain:
-    """Return the chain of some signatures, or of an iterable of them.
-
-    A group of one member stands for that member. A group followed by anything is a chord.
-
-    Raises:
-        InvalidSignature: A step is not a canvas.
-    """
-    given: Iterable[object] = steps
-    if len(steps) == 1 and not isinstance(steps[0], Canvas):
-        given = steps[0]
-    flat: list[Canvas] = []
-    for number, step in enumerate(given):
-        _append(flat, _canvas(step, f"step {number} of a chain"))
-    return Chain(flat)
+def _collect(where: str, tasks: tuple[Any, ...]) -> list[Canvas]:
+    if len(tasks) == 1 and isinstance(tasks[0], Iterable) and not isinstance(tasks[0], str | Mapping):
+        tasks = tuple(tasks[0])
+    return [task if isinstance(task, Canvas) else to_canvas(task, where) for task in tasks]
 
 
-def _append(steps: list[Canvas], step: Canvas) -> None:
-    if isinstance(step, Chain) and not step.options:
-        steps.extend(step.steps)
-    elif isinstance(step, Group) and len(step.members) == 1 and not step.options:
-        _append(steps, step.members[0])
-    else:
-        steps.append(step)
+def _listed(tasks: list[Canvas], between: str, around: str = "") -> str:
+    shown = [repr(task) for task in tasks[:_SHOWN]]
+    if len(tasks) > _SHOWN:
+        shown.append(f"… {len(tasks) - _SHOWN} more")
+    text = between.join(shown)
+    return around[:1] + text + around[1:]
 
 
-def chord(header: Canvas | Iterable[Canvas], body: Canvas | None = None) -> Any:
-    """Return the chord of a header and a body; without a body, a function that takes it.
-
-    The header is a group, an iterable of signatures, or any other canvas as its only member.
-
-    Raises:
-        InvalidSignature: A member or the body is not a canvas.
-    """
-    if isinstance(header, Group):
-        members = header
-    elif isinstance(header, Canvas):
-        members = Group([header])
-    else:
-        members = group(header)
-    if body is None:
-        return lambda later: chord(members, later).delay()
-    return Chord(members, _canvas(body, "the body of a chord"))
-
-
-def join(left: Canvas, right: object) -> Canvas:
-    """Return ``left | right``.
-
-    Raises:
-        InvalidSignature: The right side is not a canvas.
-    """
-    if not isinstance(right, Canvas):
-        hint = " (write task.s(...))" if callable(right) else ""
-        raise InvalidSignature(
-            f"{left!r} | {right!r}: the right side must be a signature, group, chain or chord{hint}"
-        )
-    if isinstance(left, Group):
-        return Chord(left, right) if not isinstance(right, Chain) else _chord_then(left, right)
-    steps = list(left.steps) if isinstance(left, Chain) and not left.options else [left]
-    _append(steps, right)
-    return Chain(steps)
-
-
-def _chord_then(left: Group, right: Chain) -> Canvas:
-    if not right.steps or right.options:
-        return Chord(left, right)
-    return Chain([Chord(left, right.steps[0]), *right.steps[1:]])
+def _extra(canvas: Canvas) -> str:
+    return f"({call_text(canvas)})" if canvas.args or canvas.kwargs else ""

@@ -1,0 +1,175 @@
+"""From calls to what travels: argument blocks, graphs, and batches of separate calls.
+
+Nothing here touches a socket. A **batch** collects consecutive ``delay()``s of one definition until the
+client's thread takes it; its ids are known at once.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from nbq import payload, wire
+from nbq.canvas import Plan
+from nbq.core.model import Graph, NodeSpec, Options
+from nbq.replica import Replica
+from nbq.wire import Block
+
+__all__ = ["Batch", "Minter", "PlannedRun", "Sealer", "stage"]
+
+_STAGE_BYTES = 512 * 1024
+_INLINE_SUBMIT_BYTES = 256 * 1024
+_BATCH_CALLS = 4096
+
+
+class Minter:
+    """Run ids: 6 bytes of time in milliseconds, 5 random for the client, 5 of a counter."""
+
+    def __init__(self) -> None:
+        self._client = os.urandom(5)
+        self._count = 0
+
+    def run(self) -> bytes:
+        """Return a new run id."""
+        self._count += 1
+        at_ms = int(time.time() * 1000)
+        return at_ms.to_bytes(6, "big") + self._client + self._count.to_bytes(5, "big")
+
+
+class Sealer:
+    """Makes argument blocks.
+
+    Args:
+        key: The payload key.
+        blobs: The folder in which large blocks are written.
+        compress: Whether blocks are compressed when that pays.
+    """
+
+    def __init__(self, key: bytes, blobs: Path, compress: bool) -> None:
+        self._key = key
+        self._blobs = blobs
+        self._compress = compress
+
+    def function(self, data: bytes) -> bytes:
+        """Return the content address of a function."""
+        return payload.seal_function(self._key, data)[0]
+
+    def blocks(
+        self, run: bytes, node: int, function: bytes, elements: Iterable[payload.Element]
+    ) -> Iterator[Block]:
+        """Yield the blocks of a node's arguments."""
+        for lo, group in payload.pack(elements):
+            where = payload.origin("args", run, node, lo, function)
+            if len(group) == 1 and len(group[0]) > wire.INLINE_LIMIT:
+                name, parts = payload.seal_large(self._key, where, group[0])
+                payload.write_blob(self._blobs, name, parts)
+                size = sum(len(part) for part in parts)
+                yield Block(node, lo, 1, b"", size, name)
+            else:
+                data = payload.seal(self._key, where, group, compress=self._compress)
+                yield Block(node, lo, len(group), data, len(data))
+
+    def large_function(self, address: bytes, data: bytes) -> bool:
+        """Write a function as a blob if it is too large for a message; returns whether it was."""
+        if len(data) <= wire.INLINE_LIMIT:
+            return False
+        payload.write_blob(self._blobs, address.hex(), [data])
+        return True
+
+
+class PlannedRun:
+    """A plan whose tasks have become addresses and whose calls have become blocks."""
+
+    def __init__(self, run: bytes, graph: Graph, blocks: list[Block], functions: dict[bytes, bytes]) -> None:
+        self.run = run
+        self.graph = graph
+        self.blocks = blocks
+        self.functions = functions
+
+
+def seal_plan(
+    plan: Plan, run: bytes, sealer: Sealer, function_of: Callable[[object], tuple[bytes, bytes]]
+) -> PlannedRun:
+    """Return a plan, sealed.
+
+    Args:
+        plan: The plan.
+        run: The id that it is to have.
+        sealer: Makes the blocks.
+        function_of: From a task to address and payload of its function.
+    """
+    specs: list[NodeSpec] = []
+    blocks: list[Block] = []
+    functions: dict[bytes, bytes] = {}
+    for number, node in enumerate(plan.nodes):
+        address, data = function_of(node.task)
+        functions[address] = data
+        specs.append(
+            NodeSpec(
+                node.task.name, address, len(node.calls), node.after_node, node.after_list, node.fed,
+                False, node.options, node.ids,
+            )
+        )  # fmt: skip
+        elements = (payload.dump_call(args, kwargs) for args, kwargs in node.calls)
+        blocks.extend(sealer.blocks(run, number, address, elements))
+    return PlannedRun(run, Graph(specs, plan.lists, plan.value), blocks, functions)
+
+
+def stage(run: bytes, graph: Graph, blocks: list[Block]) -> tuple[list[wire.Stage], wire.Submit]:
+    """Return the messages that submit a run: blocks ahead if they are many, then the run."""
+    if sum(len(block.data) for block in blocks) <= _INLINE_SUBMIT_BYTES and len(blocks) < 1000:
+        return [], wire.Submit(run, graph, blocks)
+    stages: list[wire.Stage] = []
+    first = size = 0
+    group: list[Block] = []
+    for number, block in enumerate(blocks):
+        if group and (size + len(block.data) > _STAGE_BYTES or len(group) >= 2000):
+            stages.append(wire.Stage(run, first, group))
+            first, size, group = number, 0, []
+        group.append(block)
+        size += len(block.data)
+    stages.append(wire.Stage(run, first, group))
+    return stages, wire.Submit(run, graph, [], len(blocks))
+
+
+class Batch:
+    """Separate calls of one definition that will leave together."""
+
+    __slots__ = ("calls", "function", "functions", "ids", "options", "replica", "task")
+
+    def __init__(
+        self, replica: Replica, task: str, function: bytes, data: bytes, options: Options
+    ) -> None:
+        self.replica = replica
+        self.task = task
+        self.function = function
+        self.functions = {function: data}
+        self.options = options
+        self.calls: list[payload.Element] = []
+        self.ids: dict[int, str] = {}
+
+    def add(self, call: payload.Element, task_id: str | None) -> int:
+        """Add a call and return its number."""
+        self.calls.append(call)
+        index = self.replica.node(0).grow()
+        if task_id:
+            self.ids[index] = task_id
+        return index
+
+    def takes(self, function: bytes, options: Options) -> bool:
+        """Return whether a call of this definition belongs here."""
+        return (
+            self.function == function
+            and (self.options is options or self.options == options)
+            and len(self.calls) < _BATCH_CALLS
+        )
+
+    def close(self) -> Graph:
+        """Return the graph of all calls, which is the replica's from here on."""
+        spec = NodeSpec(
+            self.task, self.function, len(self.calls), options=self.options, ids=self.ids
+        )
+        graph = self.replica.graph = Graph([spec], each=True)
+        return graph
