@@ -30,8 +30,8 @@ class Engine:
     """One engine as the hub sees it; without ``info`` it has not reported since the hub started."""
 
     __slots__ = (
-        "count", "deadline_s", "gone", "id", "info", "leases", "leaving", "load_s", "recalled_s",
-        "running",
+        "count", "deadline_s", "gone", "heard_s", "id", "info", "leases", "leaving", "load_s",
+        "recalled_s",
     )  # fmt: skip
 
     def __init__(self, engine: bytes) -> None:
@@ -42,7 +42,7 @@ class Engine:
         """Elements that it holds."""
         self.load_s = 0.0
         """Seconds of work that it is expected to hold."""
-        self.running = 0
+        self.heard_s = 0.0
         self.deadline_s = 0.0
         self.gone = False
         self.leaving = False

@@ -9,7 +9,7 @@ import math
 
 from nbq.core.model import NONE, BlockMeta, Graph, Item, Nested, NodeSpec, Slice
 
-__all__ = ["UnfitGraph", "check_graph"]
+__all__ = ["UnfitGraph", "check_graph", "value_nodes"]
 
 
 _DEPTH_LIMIT = 100
@@ -138,5 +138,21 @@ def _check_blocks(graph: Graph, blocks: list[BlockMeta]) -> None:
             raise UnfitGraph(f"the argument blocks of node {block.node} are not in order")
         reached[block.node] += block.n
     for number, node in enumerate(graph.nodes):
-        if reached[number] != (1 if node.shared else node.size):
-            raise UnfitGraph(f"node {number} has {reached[number]} argument sets, not {node.size}")
+        wanted = 1 if node.shared else node.size
+        if reached[number] != wanted:
+            raise UnfitGraph(f"node {number} has {reached[number]} argument sets, not {wanted}")
+
+
+def value_nodes(graph: Graph) -> list[int]:
+    """Return the nodes whose elements make up the value of a graph."""
+    if graph.value is None:
+        return [0]
+    found: set[int] = set()
+    pending: list[Item] = [graph.value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, Slice):
+            found.add(item.node)
+        else:
+            pending.extend(graph.lists[item.number])
+    return sorted(found)

@@ -8,7 +8,7 @@ from nbq.core.model import NONE
 
 __all__ = ["element_text", "parse_id", "run_text"]
 
-_ID = re.compile(r"([0-9a-f]{32})(?:-(\d{1,10})-(\d{1,10}))?")
+_ID = re.compile(r"([0-9a-f]{32})(?:-(0|[1-9][0-9]{0,9})-(0|[1-9][0-9]{0,9}))?")
 
 
 def run_text(run: bytes) -> str:

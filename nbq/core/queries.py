@@ -11,7 +11,7 @@ from nbq.core.runs import Node, Run
 from nbq.core.scheduler import Scheduler
 from nbq.core.views import ElementView, EngineView, QueueView, RunView
 
-__all__ = ["count_states", "element", "engines", "find", "queues", "runs", "shown_state", "tasks"]
+__all__ = ["count_states", "element", "engines", "find", "queues", "rows", "runs", "shown_state", "tasks"]
 
 
 def shown_state(state: int) -> str:
@@ -104,19 +104,20 @@ def _in_states(node: Node, wanted: list[State], limit: int) -> list[int]:
 
 def runs(scheduler: Scheduler, name: str, owner: str, limit: int) -> list[RunView]:
     """Return runs, newest first: of a task name and a submitter ("" for any)."""
-    rows: list[RunView] = []
+    found: list[RunView] = []
     for run in reversed(list(scheduler.ledger.runs.values())):
         if owner and run.owner != owner:
             continue
         if name and all(node.spec.task != name for node in run.nodes):
             continue
-        rows.extend(_rows(run, limit - len(rows)))
-        if len(rows) >= limit:
+        found.extend(rows(run, limit - len(found)))
+        if len(found) >= limit:
             break
-    return rows
+    return found
 
 
-def _rows(run: Run, limit: int) -> Iterator[RunView]:
+def rows(run: Run, limit: int) -> Iterator[RunView]:
+    """Yield the row of a run; for a batch of separate calls one for each of the first."""
     task = run.nodes[-1].spec.task
     if not run.graph.each:
         counts = count_states(run.nodes)
@@ -132,7 +133,6 @@ def _rows(run: Run, limit: int) -> Iterator[RunView]:
 def engines(scheduler: Scheduler, now: Now, rss: dict[bytes, int]) -> list[EngineView]:
     """Return all engines, by name."""
     rows: list[EngineView] = []
-    lease_s = scheduler.limits.lease_s
     for engine in scheduler.ledger.fleet.engines.values():
         if engine.info is None:
             continue
@@ -141,7 +141,7 @@ def engines(scheduler: Scheduler, now: Now, rss: dict[bytes, int]) -> list[Engin
             for lease in engine.leases.values()
         )
         state = "gone" if engine.gone else "draining" if engine.leaving else "up"
-        heard_s = max(0.0, now.mono_s - (engine.deadline_s - lease_s))
+        heard_s = now.mono_s - engine.heard_s
         rows.append(
             EngineView(engine.id, engine.info, engine.count, running, state, rss.get(engine.id, 0), heard_s)
         )

@@ -308,15 +308,20 @@ class Scheduler:
     def _ready(self, run: Run, node: Node, lo: int, hi: int, since_s: float, now: Now) -> None:
         """Queue waiting elements, or schedule them if it is not yet their time."""
         options = node.spec.options
-        due_s = options.eta_s or 0.0
-        if options.countdown_s is not None:
-            due_s = max(due_s, since_s + options.countdown_s)
+        until_eta_s = (options.eta_s or 0.0) - now.wall_s
+        wait_s = 0.0
+        if options.countdown_s is not None:  # a wall clock that was set back makes it no longer
+            wait_s = min(options.countdown_s, since_s + options.countdown_s - now.wall_s)
         expiry_s = _expiry_s(run, node.spec)
         if expiry_s is not None and expiry_s <= now.wall_s:
             self._end_here(run, node, lo, hi, "expired", "expired", now, whole=False)
-        elif due_s > now.wall_s:
+        elif max(until_eta_s, wait_s) > 0:
             node.state[lo:hi] = bytes([State.SCHEDULED]) * (hi - lo)
-            self._deadlines.at_wall(due_s, ("due", run.number, node.number, lo, hi))
+            due = ("due", run.number, node.number, lo, hi)
+            if until_eta_s > wait_s:
+                self._deadlines.at_wall(now.wall_s + until_eta_s, due)
+            else:
+                self._deadlines.at_mono(now.mono_s + wait_s, due)
         else:
             self._queue(run, node, lo, hi)
 
@@ -383,7 +388,7 @@ class Scheduler:
         self._hear(engine, now)
         self._deadlines.watch_engine(engine.deadline_s, engine.id)
         held = set(event.held)
-        for lease in list(engine.leases.values()):
+        for lease in reversed(list(engine.leases.values())):
             if lease.token not in held:
                 self._give_back(lease, lease.lo, lease.hi, now)
                 continue
@@ -412,12 +417,13 @@ class Scheduler:
             return
         self._hear(engine, now)
         held = set(event.held)
-        for lease in list(engine.leases.values()):
+        for lease in reversed(list(engine.leases.values())):
             if lease.token not in held and now.mono_s - lease.at_s > self.limits.unseen_s:
                 self._give_back(lease, lease.lo, lease.hi, now)
         self._disown(engine, event.held)
 
     def _hear(self, engine: Engine, now: Now) -> None:
+        engine.heard_s = now.mono_s
         engine.deadline_s = now.mono_s + self.limits.lease_s
 
     def _disown(self, engine: Engine, held: list[int]) -> None:
@@ -441,7 +447,7 @@ class Scheduler:
     def _give_back(self, lease: Lease, lo: int, hi: int, now: Now) -> None:
         """Return the open elements of a lease to the front of their queue."""
         run, node = lease.run, lease.run.nodes[lease.node]
-        for a, b in list(lease.ranges(lo, hi)):
+        for a, b in reversed(list(lease.ranges(lo, hi))):
             self._emit(f.Returned(run.number, node.number, a, b, lease.token))
             self._queue_again(run, node, a, b, now)
 
@@ -487,7 +493,7 @@ class Scheduler:
         """Record an outcome for those of its elements that are still open under its lease."""
         run, node = lease.run, lease.run.nodes[lease.node]
         count = outcome.hi - outcome.lo
-        if count <= 0 or len(outcome.states) not in (0, count):
+        if count <= 0 or len(outcome.states) not in (0, count) or outcome.states.strip(_OUTCOMES):
             return
         self.ledger.fleet.measured(node.spec.function, outcome.seconds / count)
         engine = self.ledger.fleet.engine(lease.engine)
@@ -499,8 +505,6 @@ class Scheduler:
                 if not outcome.blob:
                     self._actions.append(Keep(run.number, block, source))
             states = outcome.states[a - outcome.lo : b - outcome.lo] if outcome.states else b""
-            if states and not all(state in _OUTCOMES for state in states):
-                return
             self._emit(
                 f.Settled(
                     run.number, node.number, a, b, lease.token, states, block, outcome.size,
@@ -524,11 +528,11 @@ class Scheduler:
                     self._queue(run, node, a, b)
             else:
                 self._end_here(run, node, lo, hi, "expired", "expired", now, whole=False)
-        for engine, count in self.ledger.fleet.recalls(now, _RECALL_PATIENCE_S):
-            self._actions.append(Recall(engine.id, count))
         self._retain(now)
         self._settle(now)
         self._dispatch(now)
+        for engine, count in self.ledger.fleet.recalls(now, _RECALL_PATIENCE_S):
+            self._actions.append(Recall(engine.id, count))
 
     def _look_after(self, number: bytes, now: Now) -> None:
         engine = self.ledger.fleet.engines.get(number)
@@ -537,7 +541,7 @@ class Scheduler:
         if engine.deadline_s > now.mono_s:
             self._deadlines.watch_engine(engine.deadline_s, engine.id)
             return
-        for lease in list(engine.leases.values()):
+        for lease in reversed(list(engine.leases.values())):
             self._give_back(lease, lease.lo, lease.hi, now)
         self.ledger.fleet.drop(engine)
 
@@ -561,7 +565,7 @@ class Scheduler:
         self.apply(fact)
 
 
-_OUTCOMES = (State.SUCCESS, State.FAILURE, State.REVOKED)
+_OUTCOMES = bytes([State.SUCCESS, State.FAILURE, State.REVOKED])
 
 
 def _expiry_s(run: Run, spec: NodeSpec) -> float | None:
