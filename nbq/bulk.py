@@ -1,5 +1,6 @@
-"""Blobs of a peer whose hub is on another host: fetched before they are needed, sent before they
-are reported. A few chunks are under way at a time, so bulk never fills the connection.
+"""Blobs of a peer whose hub is on another host: fetched before they are needed, sent before their report.
+
+A few chunks are under way at a time, so bulk never fills the connection.
 """
 
 from __future__ import annotations

@@ -173,7 +173,7 @@ class WaitTimeout(NbqError, TimeoutError):
     """The wait was given up; what was waited for goes on."""
 
 
-class RemoteTraceback(Exception):  # noqa: N818 - shown as the cause of the real error
+class RemoteTraceback(Exception):
     """The traceback of a task as its engine printed it; the ``__cause__`` of what ``get()`` raises."""
 
     def __str__(self) -> str:

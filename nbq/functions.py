@@ -135,10 +135,12 @@ def _watch(function: Any, done: set[int], depth: int) -> Iterator[_Seen]:
         return
     done.add(id(function))
     code, defaults, kwdefaults = function.__code__, function.__defaults__, function.__kwdefaults__
-    yield lambda: (
-        function.__code__ is code
-        and function.__defaults__ is defaults
-        and function.__kwdefaults__ == kwdefaults
+    yield (
+        lambda: (
+            function.__code__ is code
+            and function.__defaults__ is defaults
+            and function.__kwdefaults__ == kwdefaults
+        )
     )
     for cell in function.__closure__ or ():
         try:

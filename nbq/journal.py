@@ -34,7 +34,21 @@ _COUNT_BITS = 28
 _CACHE_BYTES = 64 * 1024 * 1024
 _CHECKPOINT_PAGES = 4000
 _NETWORK_FILESYSTEMS = frozenset(
-    "nfs nfs4 cifs smb3 smbfs lustre gpfs beegfs afs ceph glusterfs fuse.sshfs 9p".split()
+    (
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "lustre",
+        "gpfs",
+        "beegfs",
+        "afs",
+        "ceph",
+        "glusterfs",
+        "fuse.sshfs",
+        "9p",
+    )
 )
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -123,7 +137,7 @@ class Journal:
 
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, isolation_level=None, timeout=0, cached_statements=64)
-        os.chmod(self.path, 0o600)
+        self.path.chmod(0o600)
         levels = {"none": ("MEMORY", "OFF"), "process": ("WAL", "NORMAL"), "disk": ("WAL", "FULL")}
         mode, synchronous = levels[self.durability]
         for pragma in (
@@ -238,7 +252,7 @@ class Journal:
 
     def _delete(self, table: Literal["facts", "blocks"], run: int) -> None:
         self._db.execute(
-            f"DELETE FROM {table} WHERE id >= ? AND id < ?",
+            f"DELETE FROM {table} WHERE id >= ? AND id < ?",  # noqa: S608 - a name from the type above
             (run << _COUNT_BITS, (run + 1) << _COUNT_BITS),
         )
 

@@ -22,7 +22,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
-from types import FunctionType
+from types import CellType, FunctionType
 from typing import Any, Literal
 
 import cloudpickle
@@ -234,12 +234,14 @@ def _deepest(value: object, path: str, depth: int) -> tuple[str, object]:
 def _parts(value: object) -> Iterator[tuple[str, object]]:
     if isinstance(value, dict):
         pairs: Iterable[tuple[str, object]] = ((f"[{key!r}]", part) for key, part in value.items())
-    elif isinstance(value, list | tuple | set | frozenset):
+    elif isinstance(value, (list, tuple, set, frozenset)):
         pairs = ((f"[{index}]", part) for index, part in enumerate(value))
     elif isinstance(value, FunctionType):
         names = value.__code__.co_freevars
-        cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        used = [(f" global {n}", value.__globals__[n]) for n in value.__code__.co_names if n in value.__globals__]
+        cells = [_cell_value(cell) for cell in value.__closure__ or ()]
+        used = [
+            (f" global {n}", value.__globals__[n]) for n in value.__code__.co_names if n in value.__globals__
+        ]
         pairs = [*((f" captures {n}", part) for n, part in zip(names, cells, strict=True)), *used]
     else:
         pairs = ((f".{name}", part) for name, part in getattr(value, "__dict__", {}).items())
@@ -249,12 +251,17 @@ def _parts(value: object) -> Iterator[tuple[str, object]]:
         yield pair
 
 
+def _cell_value(cell: CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:  # the variable is not assigned yet
+        return None
+
+
 # ------------------------------------------------------------------ blocks
 
 
-def origin(
-    kind: Literal["args", "result"], run: bytes, node: int, lo: int, function: bytes = b""
-) -> bytes:
+def origin(kind: Literal["args", "result"], run: bytes, node: int, lo: int, function: bytes = b"") -> bytes:
     """Return what a block is bound to: the place where it was made, and for arguments the function."""
     return struct.pack("<6s16sQQ", kind.encode(), run, node, lo) + function
 
@@ -347,11 +354,19 @@ class OpenBlock:
         self.extras = bytes(view[ends[-1] :])
 
     def element(self, index: int) -> memoryview:
-        """Return one element."""
+        """Return one element.
+
+        Raises:
+            IntegrityError: The block has no such element.
+        """
+        if not 0 <= index < self.count:
+            raise IntegrityError(f"a payload of {self.count} elements was asked for element {index}")
         return self._view[self._ends[index] : self._ends[index + 1]]
 
     def elements(self, lo: int, hi: int) -> list[memoryview]:
-        """Return elements ``lo`` to ``hi - 1``."""
+        """Return elements ``lo`` to ``hi - 1``. Raises as ``element``."""
+        if not 0 <= lo <= hi <= self.count:
+            raise IntegrityError(f"a payload of {self.count} elements was asked for {lo} to {hi}")
         view, ends = self._view, self._ends
         return [view[ends[index] : ends[index + 1]] for index in range(lo, hi)]
 
@@ -456,8 +471,10 @@ def dump_failure(error: BaseException, note: str, skip: int = 0) -> bytes:
         text = "".join(traceback.format_exception(type(error), error, frames))
     except Exception:  # a broken __str__ or __repr__ somewhere in the chain
         text = f"{type(error).__qualname__} (its traceback cannot be formatted)"
-    if len(text) > _TEXT_LIMIT:
-        text = f"{text[: _TEXT_LIMIT // 2]}\n...\n{text[-_TEXT_LIMIT // 2 :]}"
+    raw = text.encode(errors="backslashreplace")
+    if len(raw) > _TEXT_LIMIT:
+        raw = raw[: _TEXT_LIMIT // 2] + b"\n...\n" + raw[-_TEXT_LIMIT // 2 :]
+    text = raw.decode(errors="replace")
     pickled = b""
     try:
         candidate = cloudpickle.dumps(error, 5)
@@ -484,11 +501,19 @@ def load_failure(element: bytes | memoryview, task_id: str) -> BaseException:
             found = pickle.loads(failure.pickled)
         except Exception:  # the class is missing here, or its __init__ raises: show the text
             found = None
-    if not isinstance(found, BaseException):
-        found = TaskFailed(failure.message, task_id)
-    found.__cause__ = RemoteTraceback(failure.text)
-    found.add_note(f"in task {task_id}, {failure.note}")
-    return found
+    note = f"in task {task_id}, {failure.note}"
+    if isinstance(found, BaseException):
+        try:
+            return _annotated(found, failure.text, note)
+        except Exception:  # a class whose instances cannot be changed: show the text
+            found = None
+    return _annotated(TaskFailed(failure.message, task_id), failure.text, note)
+
+
+def _annotated(error: BaseException, text: str, note: str) -> BaseException:
+    error.__cause__ = RemoteTraceback(text)
+    error.add_note(note)
+    return error
 
 
 # ------------------------------------------------------------------ functions and blobs

@@ -178,8 +178,8 @@ class Peers:
 
     def _push_run(self, session: Session, run: Run, block: Callable[[Run, Settled], Block]) -> None:
         cursors = session.watches[run.number]
-        for number, cursor in cursors.items():
-            ends = run.nodes[number].ends
+        for number in cursors:
+            cursor, ends = cursors[number], run.nodes[number].ends
             while cursor < len(ends):
                 if session.outbox:
                     self._dirty[run.number] = None

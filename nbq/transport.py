@@ -99,6 +99,8 @@ class HubEndpoint:
         self._context.max_sockets = min(4096, self._context.get(zmq.SOCKET_LIMIT))
         self._gatekeeper = Gatekeeper(self._context, keyring) if tcp else None
         self._poller = zmq.Poller()
+        self._waker = _Waker()
+        self._poller.register(self._waker.fd, zmq.POLLIN)
         self._sockets: dict[bytes, zmq.Socket[bytes]] = {}
         self._greeted: set[bytes] = set()
         """TCP peers whose hello has been received: their later frames carry nothing to look up."""
@@ -137,17 +139,24 @@ class HubEndpoint:
                 socket.bind(address if urlsplit(address).port else address.removesuffix(":0") + ":*")
             except (zmq.ZMQError, ValueError) as error:
                 raise SettingsError(f"cannot listen on {address}: {error}") from None
-            bound = socket.last_endpoint.decode().rstrip("\0")
+            bound = socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
             port = urlsplit(bound).port
             self.endpoints.append(f"tcp://{advertise}:{port}" if advertise else bound)
 
     def receive(self, timeout_s: float) -> list[Arrival]:
         """Wait until something arrives, at most so long, and return all of it up to a bound."""
         arrivals: list[Arrival] = []
-        for socket, _ in self._poller.poll(int(timeout_s * 1000)):
-            kind = _IPC if socket is self._sockets.get(_IPC) else _TCP
-            self._drain(kind, socket, arrivals)
+        ready = dict(self._poller.poll(int(timeout_s * 1000)))
+        if self._waker.fd in ready:
+            self._waker.clear()
+        for kind, socket in self._sockets.items():
+            if socket in ready:
+                self._drain(kind, socket, arrivals)
         return arrivals
+
+    def wake(self) -> None:
+        """Let ``receive`` return at once; from any thread, and from signal handlers."""
+        self._waker.wake()
 
     def _drain(self, kind: bytes, socket: zmq.Socket[bytes], arrivals: list[Arrival]) -> None:
         until = time.perf_counter() + _DRAIN_S
@@ -203,6 +212,7 @@ class HubEndpoint:
             socket.close(linger=200)
         if self._gatekeeper is not None:
             self._gatekeeper.close()
+        self._waker.close()
         self._context.term()
 
 
@@ -219,25 +229,45 @@ def _arrival(peer: bytes, frame: bytes, user: str | None) -> Arrival:
     return Arrival(peer, session, message, user if isinstance(message, wire.Hello) else None)
 
 
+class _Waker:
+    """Ends a wait on descriptors from another thread, or from a signal handler."""
+
+    def __init__(self) -> None:
+        self.fd, self._in = os.pipe()
+        os.set_blocking(self.fd, False)
+        os.set_blocking(self._in, False)
+
+    def wake(self) -> None:
+        """Let ``fd`` be readable."""
+        with contextlib.suppress(OSError):  # it is readable already, or closed
+            os.write(self._in, b"\0")
+
+    def clear(self) -> None:
+        """Let ``fd`` not be readable any more."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.fd, 4096)
+
+    def close(self) -> None:
+        """Free both descriptors."""
+        os.close(self.fd)
+        os.close(self._in)
+
+
 class PeerEndpoint:
     """A peer's socket.
 
     Used by one thread, but for ``wake``.
 
     Args:
-        connection: Where the hub listens, and the keys. The ipc endpoint is taken where it exists.
-
-    Raises:
-        HubUnreachable: The connection has no endpoint that can be dialled from here.
+        connection: Where the hub listens, and the keys. The ipc endpoint is taken where it exists; while
+            there is no endpoint to dial, nothing is sent and nothing arrives.
     """
 
     def __init__(self, connection: Connection) -> None:
         self.session = wire.NO_SESSION
         self._connection = connection
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._wake_out, self._wake_in = os.pipe()
-        os.set_blocking(self._wake_in, False)
-        os.set_blocking(self._wake_out, False)
+        self._waker = _Waker()
         self._lock = threading.Lock()
         self._closed = False
         self._dial()
@@ -253,10 +283,11 @@ class PeerEndpoint:
             self._socket.curve_publickey = self._connection.public_key.encode()
             self._socket.curve_secretkey = self._connection.secret_key.encode()
         self._monitor = self._socket.get_monitor_socket()
-        self._socket.connect(self.address)
+        if self.address:
+            self._socket.connect(self.address)
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
-        self._poller.register(self._wake_out, zmq.POLLIN)
+        self._poller.register(self._waker.fd, zmq.POLLIN)
         self._also: set[int] = set()
 
     def send(self, message: ToHub) -> bool:
@@ -279,9 +310,8 @@ class PeerEndpoint:
         if self._also != set(also):
             self._register(set(also))
         ready = dict(self._poller.poll(int(timeout_s * 1000)))
-        if self._wake_out in ready:
-            with contextlib.suppress(BlockingIOError):
-                os.read(self._wake_out, 4096)
+        if self._waker.fd in ready:
+            self._waker.clear()
         messages = list(self._drain()) if self._socket in ready else []
         return messages, {fd for fd in self._also if fd in ready}
 
@@ -302,8 +332,7 @@ class PeerEndpoint:
 
     def wake(self) -> None:
         """Let ``receive`` return at once; from any thread, and from signal handlers."""
-        with contextlib.suppress(BlockingIOError, OSError):
-            os.write(self._wake_in, b"\0")
+        self._waker.wake()
 
     def reset(self, connection: Connection) -> None:
         """Hang up and dial again, where the hub listens now."""
@@ -314,6 +343,11 @@ class PeerEndpoint:
 
     def trouble(self) -> HubError | None:
         """Return why the hub cannot be reached, if that is known by now."""
+        if not self.address:
+            return HubUnreachable(
+                f"the hub {self._connection.name!r} does not run on this host, and its connection file "
+                f"names no address: start it with 'nbq hub --name {self._connection.name}'"
+            )
         found: HubError | None = None
         while self._monitor.poll(0):
             event = zmq.utils.monitor.recv_monitor_message(self._monitor)["event"]
@@ -342,25 +376,19 @@ class PeerEndpoint:
         self._socket.disable_monitor()
         self._monitor.close(linger=0)
         self._socket.close(linger=int(linger_s * 1000))
-        os.close(self._wake_in)
-        os.close(self._wake_out)
+        self._waker.close()
         self._context.term()
 
 
 def choose_endpoint(connection: Connection) -> str:
-    """Return the endpoint to dial: the Unix socket where it exists, else TCP."""
+    """Return the endpoint to dial: the Unix socket where it exists, else TCP, else ""."""
     others: list[str] = []
     for endpoint in connection.endpoints:
         if not endpoint.startswith("ipc://"):
             others.append(endpoint)
         elif Path(endpoint.removeprefix("ipc://")).is_socket():
             return endpoint
-    if others:
-        return others[0]
-    raise HubUnreachable(
-        f"the hub {connection.name!r} does not run on this host, and its connection file names no "
-        f"address: start it with 'nbq hub --name {connection.name}'"
-    )
+    return others[0] if others else ""
 
 
 def refused(address: str, timeout_s: float = 1.0) -> HubUnreachable | None:

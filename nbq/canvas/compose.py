@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from nbq.canvas.signature import Canvas, call_text, to_canvas
-from nbq.errors import InvalidSignature
 
 __all__ = ["chain", "chord", "group", "join"]
 
@@ -177,7 +176,7 @@ def join(left: object, right: object) -> chain | chord:
 
 
 def _collect(where: str, tasks: tuple[Any, ...]) -> list[Canvas]:
-    if len(tasks) == 1 and isinstance(tasks[0], Iterable) and not isinstance(tasks[0], str | Mapping):
+    if len(tasks) == 1 and isinstance(tasks[0], Iterable) and not isinstance(tasks[0], (str, Mapping)):
         tasks = tuple(tasks[0])
     return [task if isinstance(task, Canvas) else to_canvas(task, where) for task in tasks]
 

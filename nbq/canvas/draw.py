@@ -119,4 +119,6 @@ def _box(width: int, height: int, style: str) -> str:
 
 
 def _text(text: str, width: int) -> str:
-    return f'<text x="{width // 2}" y="{_LINE // 2 + 4}" text-anchor="middle" fill="#333">{escape(text)}</text>'
+    return (
+        f'<text x="{width // 2}" y="{_LINE // 2 + 4}" text-anchor="middle" fill="#333">{escape(text)}</text>'
+    )

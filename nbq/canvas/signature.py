@@ -317,7 +317,7 @@ def signature(
         immutable: Whether it ignores what would be put before its arguments.
         options: See ``OPTION_NAMES``.
     """
-    if isinstance(task, Canvas | Mapping):
+    if isinstance(task, (Canvas, Mapping)):
         return to_canvas(task).clone(args, kwargs).set(immutable or None, **options)
     return Signature(task, args, kwargs, options, immutable)
 
@@ -364,7 +364,7 @@ def _from_data(data: Mapping[str, Any]) -> Canvas:
 def _positional(args: object) -> tuple[Any, ...]:
     if type(args) is tuple:
         return args
-    if not isinstance(args, tuple | list):
+    if not isinstance(args, (tuple, list)):
         raise InvalidSignature(f"args must be a list or tuple: write ({_short(args)},)")
     return tuple(args)
 

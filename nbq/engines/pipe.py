@@ -11,6 +11,7 @@ import mmap
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 from msgspec import Struct
@@ -214,7 +215,7 @@ def _unnamed_file() -> int:
     import tempfile  # only where there are no memory files
 
     handle, path = tempfile.mkstemp()
-    os.unlink(path)
+    Path(path).unlink()
     return handle
 
 

@@ -273,7 +273,9 @@ class Batch:
         )  # fmt: skip
 
 
-def large(key: bytes, work: Work, index: int, element: payload.Element, seconds: float, extras: bytes) -> Results:
+def large(
+    key: bytes, work: Work, index: int, element: payload.Element, seconds: float, extras: bytes
+) -> Results:
     """Write a large result as a blob of its own, and return the message for the supervisor."""
     where = payload.origin("result", work.run, work.node, index)
     name, parts = payload.seal_large(key, where, element, extras)

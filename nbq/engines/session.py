@@ -23,6 +23,8 @@ __all__ = ["Chunk", "EngineSession", "Halt", "Order", "Run", "TakeBack"]
 _BEAT_S = 1.0
 _RESEND_S = 5.0
 _SILENCE_S = 3.5
+_DIAL_S = 1.0
+"""A hub that has not answered a hello for so long is dialled again."""
 _CHUNK_S = 0.01
 """How much work a slot is given at a time."""
 _AHEAD = 2
@@ -119,9 +121,7 @@ class EngineSession:
         token: What proves the role over ipc.
     """
 
-    def __init__(
-        self, engine: bytes, info: EngineInfo, versions: dict[str, str], token: bytes
-    ) -> None:
+    def __init__(self, engine: bytes, info: EngineInfo, versions: dict[str, str], token: bytes) -> None:
         self.id = engine
         self.info = info
         self.outbox: deque[ToHub] = deque()
@@ -167,7 +167,7 @@ class EngineSession:
 
     def silent(self, now_s: float) -> bool:
         """Return whether the hub has not been heard for so long that the connection is given up."""
-        return now_s - self._heard_s > _SILENCE_S
+        return now_s - self._heard_s > (_SILENCE_S if self.connected else _DIAL_S)
 
     @property
     def held(self) -> list[int]:

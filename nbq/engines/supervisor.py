@@ -22,10 +22,10 @@ from pathlib import Path
 from msgspec import Struct
 
 from nbq import payload, wire
+from nbq.bulk import BlobTraffic
 from nbq.core.events import Outcome
 from nbq.core.model import EngineInfo
 from nbq.engines import pipe
-from nbq.bulk import BlobTraffic
 from nbq.engines.child import Child
 from nbq.engines.session import EngineSession, Halt, Run, TakeBack
 from nbq.errors import AuthenticationError, HubUnreachable, IntegrityError, VersionMismatch
@@ -80,9 +80,7 @@ class Supervisor:
         say: Takes a line for the log.
     """
 
-    def __init__(
-        self, options: EngineOptions, endpoint: PeerEndpoint, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, options: EngineOptions, endpoint: PeerEndpoint, say: Callable[[str], None]) -> None:
         self._options = options
         self._endpoint = endpoint
         self._connection = options.connection
@@ -211,10 +209,8 @@ class Supervisor:
             self._stopping = True  # nobody to give anything back to
         if now_s - self._dialled_s > _REDIAL_S:
             self._connection = refresh_endpoints(self._connection)
-            with contextlib.suppress(HubUnreachable):  # its socket is not there yet
-                self._endpoint.reset(self._connection)
-                self._hello(now_s)
-            self._dialled_s = now_s
+            self._endpoint.reset(self._connection)
+            self._hello(now_s)
 
     def _move_blobs(self) -> None:
         session, traffic = self.session, self._traffic
@@ -280,9 +276,7 @@ class Supervisor:
         lease = self.session.lease(results.token)
         seconds = sum(results.seconds)
         if results.blob:
-            outcome = Outcome(
-                results.token, results.lo, results.hi, b"", results.size, results.blob, seconds
-            )
+            outcome = Outcome(results.token, results.lo, results.hi, b"", results.size, results.blob, seconds)
             if not self.session.fetch:
                 return [(outcome, b"")]
             self.session.deferred(results.token, results.lo)
@@ -293,9 +287,7 @@ class Supervisor:
         if not lease.ignore_result or results.states:
             where = payload.origin("result", lease.run, lease.node, results.lo)
             extras = payload.dump_extras(results.started_s, results.seconds, results.output)
-            block = payload.seal(
-                self._key, where, results.elements, extras, compress=self.session.fetch
-            )
+            block = payload.seal(self._key, where, results.elements, extras, compress=self.session.fetch)
         outcome = Outcome(
             results.token, results.lo, results.hi, results.states, len(block), "", seconds,
             results.errors,
