@@ -34,21 +34,7 @@ _COUNT_BITS = 28
 _CACHE_BYTES = 64 * 1024 * 1024
 _CHECKPOINT_PAGES = 4000
 _NETWORK_FILESYSTEMS = frozenset(
-    (
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb3",
-        "smbfs",
-        "lustre",
-        "gpfs",
-        "beegfs",
-        "afs",
-        "ceph",
-        "glusterfs",
-        "fuse.sshfs",
-        "9p",
-    )
+    "nfs nfs4 cifs smb3 smbfs lustre gpfs beegfs afs ceph glusterfs fuse.sshfs 9p".split()
 )
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;

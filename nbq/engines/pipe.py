@@ -51,7 +51,6 @@ class Init(Struct, frozen=True, array_like=True, tag=1):
 
     payload_key: bytes
     engine: str
-    hub: str
     include: list[str]
     sys_path: list[str]
     cwd: str

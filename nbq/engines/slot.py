@@ -140,7 +140,6 @@ class Slot:
 
 def _prepare(init: pipe.Init) -> str:
     """Make the process what tasks expect; returns what went wrong, for the supervisor's log."""
-    os.environ["NBQ_HUB"] = init.hub
     for path in init.sys_path:
         if path not in sys.path:
             sys.path.append(path)

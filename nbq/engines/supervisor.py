@@ -39,6 +39,9 @@ _IDLE_S = 0.5
 _BUSY_S = 0.05
 _UNEVEN_S = 0.005
 _REDIAL_S = 0.5
+_LOOK_S = 0.02
+"""How often to look for a hub that listens nowhere yet."""
+_COMPLAIN_S = 2.0
 _START_TRIES = 3
 _START_PAUSE_S = 1.0
 
@@ -103,6 +106,7 @@ class Supervisor:
         self._pending: dict[str, tuple[int, Outcome]] = {}
         self._stopping = False
         self._lost_s: float | None = None
+        self._complained = False
         self._dialled_s = 0.0
         self._asked: set[str] = set()
 
@@ -147,6 +151,8 @@ class Supervisor:
     def _turn(self) -> None:
         session = self.session
         wait_s = _UNEVEN_S if session.uneven else _BUSY_S if session.busy else _IDLE_S
+        if not self._endpoint.address:
+            wait_s = _LOOK_S
         fds = {child.fd: number for number, child in enumerate(self._children) if child is not None}
         messages, ready = self._endpoint.receive(wait_s, fds)
         now_s = time.monotonic()
@@ -174,6 +180,7 @@ class Supervisor:
         if isinstance(message, wire.Welcome):
             self._endpoint.session = message.session
             self._lost_s = None
+            self._complained = False
             session.fetch = not message.blobs
             self._blobs = message.blobs or str(self._temporary)
             self._traffic.restart()
@@ -197,17 +204,20 @@ class Supervisor:
     def _watch_hub(self, now_s: float) -> None:
         """Dial again when the hub is silent; give up when it was gone for too long."""
         session = self.session
-        if not session.silent(now_s):
+        absent = not self._endpoint.address
+        if not absent and not session.silent(now_s):
             return
         if self._lost_s is None:
             self._lost_s = now_s
-            self._say("the hub is silent: dialling again until it answers")
+        elif not self._complained and now_s - self._lost_s > _COMPLAIN_S:
+            self._complained = True
+            self._say("the hub does not answer: dialling again until it does")
         timeout_s = self._options.hub_timeout_s
         if timeout_s is not None and now_s - self._lost_s > timeout_s:
             raise HubUnreachable(f"the hub was gone for {timeout_s:g} s (--hub-timeout)")
         if self.session.draining:
             self._stopping = True  # nobody to give anything back to
-        if now_s - self._dialled_s > _REDIAL_S:
+        if now_s - self._dialled_s > (_LOOK_S if absent else _REDIAL_S):
             self._connection = refresh_endpoints(self._connection)
             self._endpoint.reset(self._connection)
             self._hello(now_s)
@@ -236,12 +246,10 @@ class Supervisor:
 
     def _start(self, number: int) -> None:
         options = self._options
-        hub = self._connection.path
         init = pipe.Init(
-            self._key, self._name, hub, options.include, options.sys_path, options.cwd,
-            options.element_limit,
-        )  # fmt: skip
-        self._children[number] = Child(slot_environment(hub), init)
+            self._key, self._name, options.include, options.sys_path, options.cwd, options.element_limit
+        )
+        self._children[number] = Child(slot_environment(self._connection.path), init)
 
     def _from_slot(self, number: int, now_s: float) -> None:
         child = self._children[number]
