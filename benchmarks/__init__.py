@@ -1,0 +1,1 @@
+"""Figures: nbq beside bare ZeroMQ, ``ProcessPoolExecutor`` and other engines; ``python -m benchmarks``."""

@@ -1,0 +1,119 @@
+"""The rows: what is measured, at which sizes, and how each figure reads in the table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table.
+
+    Args:
+        name: As the contenders' scripts call it.
+        title: What it is; ``{n}`` stands for nbq's size.
+        unit: Of the value.
+        target: What nbq means to reach, for people.
+        more_is_better: Which way a ratio goes; None for a figure that is not compared.
+    """
+
+    name: str
+    title: str
+    unit: str
+    target: str = ""
+    more_is_better: bool | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A thing to measure; gives one figure or more.
+
+    Args:
+        name: For ``--rows``.
+        n: Size for nbq and ``raw``, in full and with ``--quick``.
+        peer_n: Size for the others, which are slower: a rate is what counts.
+        figures: What it gives.
+    """
+
+    name: str
+    n: tuple[int, int]
+    peer_n: tuple[int, int]
+    figures: tuple[Figure, ...]
+
+
+ROWS = (
+    Row(
+        "map",
+        (100_000, 20_000),
+        (5_000, 1_000),
+        (
+            Figure("rate", "map of {n} no-op calls, one call = one task", "tasks/s", "≥ 200,000", True),
+            Figure("chunked", "the same, many calls in one task", "calls/s", "", True),
+        ),
+    ),
+    Row(
+        "delay",
+        (20_000, 5_000),
+        (2_000, 500),
+        (Figure("rate", "{n} calls of delay(), then get() each", "tasks/s", "≥ 20,000", True),),
+    ),
+    Row(
+        "trip",
+        (1_000, 200),
+        (500, 50),
+        (
+            Figure("p50", "one call at a time, p50", "ms", "≤ 3 raw", False),
+            Figure("p99", "one call at a time, p99", "ms", "", False),
+        ),
+    ),
+    Row(
+        "chain",
+        (1_000, 200),
+        (200, 50),
+        (
+            Figure("step", "chain of {n}, a step", "ms", "≤ 1", False),
+            Figure("plan", "building and planning it", "ms", "≤ 50"),
+        ),
+    ),
+    Row(
+        "chord",
+        (10_000, 2_000),
+        (1_000, 200),
+        (
+            Figure("rate", "chord with {n} header tasks", "tasks/s", "", True),
+            Figure("of_map", "its rate to a map's of the same size", "x", "≥ 0.5"),
+        ),
+    ),
+    Row(
+        "array",
+        (100, 10),
+        (100, 10),
+        (
+            Figure("none", "{n} MB array there and back, nothing durable", "ms", "≤ Dask", False),
+            Figure("process", "the same, durability process", "ms", "≤ 3 Dask"),
+        ),
+    ),
+    Row(
+        "million",
+        (1_000_000, 100_000),
+        (0, 0),
+        (
+            Figure("rss", "hub's memory, {n} tasks queued, no engine for them", "MB", "≤ 200"),
+            Figure("rate", "map of {n} no-op calls", "tasks/s"),
+            Figure("to_10k", "its rate to that of a map of 10,000", "x", "≥ 0.8"),
+            Figure("hub_cpu", "hub's CPU per million tasks", "s", "≤ 10"),
+            Figure("all_cpu", "CPU per million tasks, all processes", "s"),
+        ),
+    ),
+    Row(
+        "start",
+        (5, 3),
+        (0, 0),
+        (
+            Figure("python", "python -c pass", "ms"),
+            Figure("import", "import nbq, without python's own start", "ms", "≤ 100"),
+            Figure("help", "nbq --help", "ms", "≤ 200"),
+            Figure("cluster", "Cluster(slots=2) ready, after the import", "ms", "≤ 1,000"),
+        ),
+    ),
+)
