@@ -24,10 +24,9 @@ import msgspec
 from nbq.core.facts import Fact, Forgotten
 from nbq.core.model import NONE
 from nbq.errors import StoreError
+from nbq.settings import Durability
 
-__all__ = ["Batch", "Durability", "Journal", "Store"]
-
-Durability = Literal["none", "process", "disk"]
+__all__ = ["Batch", "Journal", "Store"]
 
 _FORMAT = 1
 _COUNT_BITS = 28

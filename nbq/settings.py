@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import stat
+import sysconfig
 import tempfile
 from pathlib import Path
 from typing import Literal
@@ -23,8 +24,10 @@ from nbq.errors import HubUnreachable, SettingsError
 
 __all__ = [
     "Connection",
+    "Durability",
     "RuntimeFile",
     "check_name",
+    "child_environment",
     "data_dir",
     "find_connection",
     "hub_name",
@@ -40,6 +43,9 @@ __all__ = [
     "socket_path",
     "write_private",
 ]
+
+Durability = Literal["none", "process", "disk"]
+"""What a hub's journal survives: the hub not at all, the end of any process, the loss of power."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SOCKET_PATH_LIMIT = 100
@@ -224,9 +230,12 @@ def find_connection(where: str | Path | None, role: Literal["client", "engine", 
                 f"start one with 'nbq hub --name {text}', or use nbq.Cluster(slots=2)"
             )
     try:
-        return load_connection(path)
+        found = load_connection(path)
     except FileNotFoundError:
         raise HubUnreachable(f"there is no connection file {path}") from None
+    if "engine" in (found.role, role) and found.role != role:
+        raise SettingsError(f"{path} is for the role {found.role}: an {role} needs {role}.json")
+    return found
 
 
 def runtime_path(name: str) -> Path:
@@ -265,6 +274,20 @@ def _process_start_elsewhere(pid: int) -> float:
         return 0.0
 
 
-def slot_environment(hub_file: str) -> dict[str, str]:
-    """Return the environment of a slot: this one's, with the hub that tasks are to find."""
-    return {**os.environ, "NBQ_HUB": hub_file}
+def child_environment() -> dict[str, str]:
+    """Return the environment of a child process that runs nbq: this one's, where nbq is found."""
+    home = str(Path(__file__).parent.parent)
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    if home in paths or home in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+        return dict(os.environ)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, home])}
+
+
+def slot_environment(engine_file: str) -> dict[str, str]:
+    """Return the environment of a slot, with the hub that its tasks are to find.
+
+    They are clients, so that is the client's connection file, if there is one beside the engine's.
+    """
+    client_file = Path(engine_file).with_name("client.json")
+    hub = str(client_file) if client_file.exists() else engine_file
+    return {**child_environment(), "NBQ_HUB": hub}

@@ -19,11 +19,14 @@ from msgspec import Meta, Struct
 
 __all__ = [
     "NONE",
+    "BlobName",
     "BlockMeta",
     "EngineInfo",
     "Graph",
+    "Index",
     "Item",
     "Many",
+    "MaybeIndex",
     "Nested",
     "NodeSpec",
     "Now",
@@ -42,6 +45,9 @@ Text = Annotated[str, Meta(max_length=1024)]
 Index = Annotated[int, Meta(ge=0, lt=2**31)]
 MaybeIndex = Annotated[int, Meta(ge=NONE, lt=2**31)]
 Size = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+BlobName = Annotated[str, Meta(pattern=r"\A(?:[0-9a-f]{32})?\Z")]
+"""The name of a blob, which is that of its file; empty for none."""
+
 
 
 class State(IntEnum):
@@ -166,7 +172,7 @@ class BlockMeta(Struct, frozen=True, array_like=True, gc=False):
     lo: Index
     n: Size
     size: Annotated[int, Meta(ge=0)]
-    blob: Annotated[str, Meta(max_length=64, pattern="^[0-9a-f]*$")] = ""
+    blob: BlobName = ""
 
 
 class EngineInfo(Struct, frozen=True):

@@ -27,7 +27,7 @@ from nbq.errors import IntegrityError, NbqError
 from nbq.task import find_task
 from nbq.wire import INLINE_LIMIT, Block
 
-__all__ = ["Halted", "Runner"]
+__all__ = ["Batch", "Halted", "Runner", "is_large", "large", "redirect"]
 
 _SUCCESS, _FAILURE = int(State.SUCCESS), int(State.FAILURE)
 _FUNCTIONS = 1000

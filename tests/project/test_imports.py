@@ -1,0 +1,185 @@
+"""The layers of the package as one table, and the rules that hold beside it.
+
+A new module needs a row. `x.*` is a package and all in it; the names are without `nbq.`.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatch
+
+import pytest
+
+from tests.project.tree import imports, modules, parsed
+
+# Which modules of nbq a module may import.
+LAYERS = {
+    # Pure.
+    "errors": "",
+    "version": "",
+    "core.*": "core.*",
+    "canvas.*": "canvas.* core.* errors",
+    "context": "core.* errors",
+    # What both sides of a connection share.
+    "settings": "errors",
+    "security": "errors settings",
+    "wire": "core.* errors",
+    "transport": "errors security settings wire",
+    "bulk": "wire",
+    "payload": "errors",
+    # The hub: it never unpickles, and knows neither tasks nor canvases.
+    "blobs": "errors",
+    "journal": "core.* errors settings",
+    "peers": "core.* transport wire",
+    "answers": "core.* wire",
+    "hub": "answers blobs core.* errors journal peers transport wire",
+    "serve": "blobs core.* errors hub journal security settings transport version wire",
+    # Engines.
+    "engines": "",
+    "engines.pipe": "wire",
+    "engines.session": "core.* wire",
+    "engines.child": "engines.pipe",
+    "engines.runner": "context core.* engines.pipe errors payload task wire",
+    "engines.slot": "engines.pipe engines.runner errors payload",
+    "engines.supervisor": "bulk core.* engines.child engines.pipe engines.session errors payload settings"
+    " transport version wire",
+    "engines.launch": "engines.supervisor errors settings transport",
+    # The client.
+    "functions": "payload",
+    "task": "canvas.* context current errors functions",
+    "current": "canvas.* client",
+    "session": "core.* wire",
+    "replica": "core.* errors payload wire",
+    "batch": "canvas.* core.* payload replica task wire",
+    "link": "batch bulk core.* errors payload replica session settings transport version wire",
+    "results": "canvas.* core.* errors link replica",
+    "client": "batch canvas.* core.* current errors functions link payload results settings task wire",
+    "cluster": "client errors security settings",
+    # What users reach all of it by.
+    "": "*",
+    "__main__": "cli.*",
+    "cli.*": "*",
+    "demo.*": "",  # the public names of nbq alone
+}
+
+# Who may import what is neither nbq's nor the standard library's.
+THIRD_PARTY = {
+    "msgspec": "*",
+    "zmq": "security transport",
+    "cloudpickle": "payload",
+    "lz4": "payload",
+    "psutil": "settings engines.*",
+    "click": "cli.*",
+    "rich": "cli.* demo.*",
+    "IPython": "magics widgets.*",
+    "ipywidgets": "widgets.*",
+    "tornado": "web.*",
+}
+
+# All of the standard library that the pure packages use: no sockets, clocks, threads, randomness, logging,
+# environment or files.
+PURE = frozenset(
+    "__future__ bisect collections dataclasses datetime enum heapq html math re reprlib typing".split()
+)
+CLOCKS = {"now", "utcnow", "today"}
+
+
+def short(name: str) -> str:
+    return name.removeprefix("nbq").removeprefix(".")
+
+
+def named(name: str, patterns: str) -> bool:
+    """Whether one of the patterns names this module: by itself, `package.*`, or `*`."""
+    return any(fnmatch(name, pattern) or f"{name}.*" == pattern for pattern in patterns.split())
+
+
+def row(name: str) -> str | None:
+    """Return what the table lets a module import; its own row goes before its package's."""
+    if short(name) in LAYERS:
+        return LAYERS[short(name)]
+    rows = [allowed for key, allowed in LAYERS.items() if key.endswith("*") and named(short(name), key)]
+    return rows[0] if rows else None
+
+
+def within(*packages: str) -> list[str]:
+    return [name for name in modules() if short(name).split(".")[0] in packages]
+
+
+def reached(name: str) -> set[str]:
+    """Return all modules that come with a module, but those that `import nbq` brings anyhow."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        for part in imports(waiting.pop()):
+            if part.startswith("nbq.") and part not in found:
+                found.add(part)
+                waiting.append(part)
+    return {short(part) for part in found}
+
+
+@pytest.mark.parametrize("name", modules())
+def test_a_module_imports_only_what_its_row_allows(name: str) -> None:
+    allowed = row(name)
+    assert allowed is not None, f"{name} has no row in LAYERS"
+    own = {part for part in imports(name) if part.split(".")[0] == "nbq" and part != "nbq"}
+    assert {part for part in own if not named(short(part), allowed)} == set()
+
+
+@pytest.mark.parametrize("name", modules())
+def test_other_packages_are_imported_only_where_they_belong(name: str) -> None:
+    others = {part for part in imports(name) if part.split(".")[0] not in {"nbq", *sys.stdlib_module_names}}
+    assert {part for part in others if not named(short(name), THIRD_PARTY.get(part, ""))} == set()
+
+
+@pytest.mark.parametrize("name", within("core", "canvas"))
+def test_the_pure_packages_reach_nothing_outside_them(name: str) -> None:
+    outside = {part for part in imports(name) if part.split(".")[0] != "nbq"}
+    assert outside - PURE == outside & {"msgspec"}
+    clocks = {
+        node.attr
+        for node in ast.walk(parsed(modules()[name]))
+        if isinstance(node, ast.Attribute) and node.attr in CLOCKS and _is_datetime(node.value)
+    }
+    assert clocks == set()
+
+
+def _is_datetime(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id in {"datetime", "date"}
+
+
+@pytest.mark.parametrize("name", [f"nbq.{name}" for name in ("hub", "serve") if f"nbq.{name}" in modules()])
+def test_the_hub_never_comes_near_a_payload(name: str) -> None:
+    assert reached(name) & {"payload", "task", "functions", "canvas", "client", "engines.slot"} == set()
+
+
+@pytest.mark.parametrize("name", ["nbq.client", "nbq.engines.supervisor", "nbq.engines.slot"])
+def test_clients_and_engines_know_no_hub(name: str) -> None:
+    assert reached(name) & {"hub", "journal", "peers", "blobs", "serve"} == set()
+
+
+def test_only_payload_unpickles() -> None:
+    picklers = {"pickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve"}
+    assert [name for name in modules() if imports(name) & picklers] == ["nbq.payload"]
+
+
+def test_only_settings_reads_the_environment() -> None:
+    names = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv", "expandvars", "expanduser"}
+
+    def used(path_tree: ast.Module) -> Iterator[str]:
+        for node in ast.walk(path_tree):
+            if isinstance(node, ast.Attribute):
+                yield node.attr
+            elif isinstance(node, ast.alias):
+                yield node.name
+
+    assert [name for name, path in modules().items() if names & set(used(parsed(path)))] == ["nbq.settings"]
+
+
+def test_no_row_is_left_over_from_a_module_that_is_gone() -> None:
+    coming = {"demo.*", "engines.launch"}
+    rows = LAYERS.keys() - coming
+    assert {
+        key for key in rows if not any(named(short(n), key) or short(n) == key for n in modules())
+    } == set()
