@@ -52,8 +52,7 @@ class BlobFolder:
         try:
             stored = os.fstat(handle).st_size
             if stored == offset:
-                os.write(handle, data)
-                stored += len(data)
+                stored += os.write(handle, data)
         finally:
             os.close(handle)
         if stored == total:
@@ -65,7 +64,7 @@ class BlobFolder:
         try:
             with self._path(name).open("rb") as file:
                 total = os.fstat(file.fileno()).st_size
-                file.seek(offset)
+                file.seek(min(offset, total))
                 return total, file.read(CHUNK_BYTES)
         except FileNotFoundError:
             return None

@@ -11,9 +11,8 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-import weakref
-from collections.abc import Callable, Iterator
-from types import CodeType, FunctionType
+from collections.abc import Callable, Iterator, Mapping
+from types import CellType, CodeType, FunctionType
 from typing import Any
 
 import msgspec
@@ -24,6 +23,9 @@ __all__ = ["FunctionCache", "goes_by_value", "named"]
 
 _WARN_BYTES = 1 << 20
 _DEPTH = 20
+_KEPT = 1000
+_NOTHING = object()
+"""Stands for the value of a variable that is not assigned yet."""
 
 
 def named(name: str, module: str | None) -> bytes:
@@ -54,9 +56,7 @@ class FunctionCache:
     """Payloads of functions by value, kept while they are what would be pickled again."""
 
     def __init__(self) -> None:
-        self._kept: weakref.WeakKeyDictionary[Callable[..., Any], tuple[bytes, list[_Seen]]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._kept: dict[Callable[..., Any], tuple[bytes, list[_Seen]]] = {}
 
     def payload(self, function: Callable[..., Any]) -> bytes:
         """Return the payload of a function.
@@ -64,14 +64,15 @@ class FunctionCache:
         Raises:
             NotSerializable: It captures something that cannot be serialised.
         """
-        try:
-            kept = self._kept.get(function)
-        except TypeError:  # callables without hash or weak references are pickled each time
-            return _pickled(function)
+        if not isinstance(_inner(function), FunctionType):
+            return _pickled(function)  # an object with state of its own, which nothing here watches
+        kept = self._kept.get(function)
         if kept is not None and all(seen() for seen in kept[1]):
             return kept[0]
         data = _pickled(function)
         self._kept[function] = data, list(_watch(function, set(), 0))
+        if len(self._kept) > _KEPT:
+            del self._kept[next(iter(self._kept))]
         return data
 
     def clear(self) -> None:
@@ -111,13 +112,17 @@ def _largest(function: Callable[..., Any]) -> tuple[str, int]:
 def _captured(function: FunctionType) -> Iterator[tuple[str, Any]]:
     names = function.__code__.co_freevars
     for name, cell in zip(names, function.__closure__ or (), strict=True):
-        try:
-            yield name, cell.cell_contents
-        except ValueError:
-            continue  # a variable that is not assigned yet
+        yield name, _content(cell)
     for name in _globals_named(function.__code__):
         if name in function.__globals__:
             yield name, function.__globals__[name]
+
+
+def _content(cell: CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return _NOTHING
 
 
 def _globals_named(code: CodeType) -> set[str]:
@@ -128,34 +133,45 @@ def _globals_named(code: CodeType) -> set[str]:
     return names
 
 
+def _inner(function: Any) -> Any:
+    """Return what a task runs, or a function itself."""
+    return getattr(function, "run", function)
+
+
 def _watch(function: Any, done: set[int], depth: int) -> Iterator[_Seen]:
     """Yield checks that a function, and what goes by value with it, are still the same objects."""
-    function = getattr(function, "run", function)
+    function = _inner(function)
+    if isinstance(function, type) and id(function) not in done:
+        done.add(id(function))
+        yield from _watch_class(function, done, depth + 1)
     if not isinstance(function, FunctionType) or id(function) in done or depth > _DEPTH:
         return
     done.add(id(function))
-    code, defaults, kwdefaults = function.__code__, function.__defaults__, function.__kwdefaults__
-    yield (
-        lambda: (
-            function.__code__ is code
-            and function.__defaults__ is defaults
-            and function.__kwdefaults__ == kwdefaults
-        )
-    )
+    code, defaults = function.__code__, function.__defaults__
+    by_name = dict(function.__kwdefaults__ or {})
+    yield lambda: function.__code__ is code and function.__defaults__ is defaults
+    yield lambda: _unchanged(function.__kwdefaults__ or {}, by_name)
+    for value in (*(defaults or ()), *by_name.values()):
+        yield from _watch(value, done, depth + 1)
     for cell in function.__closure__ or ():
-        try:
-            value = cell.cell_contents
-        except ValueError:
-            continue  # a variable that is not assigned yet
-        yield lambda cell=cell, value=value: cell.cell_contents is value
+        value = _content(cell)
+        yield lambda cell=cell, value=value: _content(cell) is value
         yield from _watch(value, done, depth + 1)
     names = function.__globals__
     for name in sorted(_globals_named(code)):
-        missing = object()
-        value = names.get(name, missing)
-        if value is missing:
-            yield lambda name=name: name not in names
-            continue
-        yield lambda name=name, value=value: names.get(name) is value
+        value = names.get(name, _NOTHING)
+        yield lambda name=name, value=value: names.get(name, _NOTHING) is value
         if callable(value) and goes_by_value(value):
             yield from _watch(value, done, depth + 1)
+
+
+def _unchanged(now: Mapping[str, Any], before: dict[str, Any]) -> bool:
+    return len(now) == len(before) and all(now.get(n, _NOTHING) is value for n, value in before.items())
+
+
+def _watch_class(kind: type, done: set[int], depth: int) -> Iterator[_Seen]:
+    """Yield the same checks of a class that goes by value, and of its methods."""
+    members = dict(vars(kind))
+    yield lambda: _unchanged(vars(kind), members)
+    for member in members.values():
+        yield from _watch(getattr(member, "__func__", getattr(member, "fget", member)), done, depth)

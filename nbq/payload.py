@@ -451,8 +451,11 @@ class _Failure(msgspec.Struct, array_like=True):
 
 def summary(error: BaseException) -> str:
     """Return type and message of an exception in one line of at most 512 characters."""
-    lines = traceback.format_exception_only(error)
-    text = lines[-1].strip() if lines else type(error).__name__
+    try:
+        text = traceback.format_exception_only(error)[-1].strip()
+    except Exception:  # attributes that no exception should have
+        text = type(error).__name__
+    text = text.encode(errors="backslashreplace").decode()
     return text.replace("\n", " ")[:_SUMMARY_LIMIT]
 
 

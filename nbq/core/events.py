@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from nbq.core.model import NONE, BlockMeta, EngineInfo, Graph, Index, Text
+from nbq.core.model import NONE, BlobName, BlockMeta, EngineInfo, Graph, Index, Text
 
 __all__ = [
     "Beat",
@@ -109,7 +109,7 @@ class Outcome(Struct, frozen=True, array_like=True):
     hi: Index
     states: bytes = b""
     size: int = 0
-    blob: str = ""
+    blob: BlobName = ""
     seconds: float = 0.0
     errors: dict[Index, Text] = {}
 
