@@ -98,15 +98,17 @@ class Rig:
 
     def tick(self, after_s: float = 0.0) -> list[Action]:
         """Let time pass on both clocks; return the actions."""
-        self.mono_s += after_s
-        self.wall_s += after_s
-        return self.send(Ticked())[1]
+        return self.tick_all(after_s)[1]
 
     def send_after(self, after_s: float) -> list[f.Fact]:
         """Let time pass on both clocks; return the facts."""
+        return self.tick_all(after_s)[0]
+
+    def tick_all(self, after_s: float = 0.0) -> tuple[list[f.Fact], list[Action]]:
+        """Let time pass on both clocks; return facts and actions."""
         self.mono_s += after_s
         self.wall_s += after_s
-        return self.send(Ticked())[0]
+        return self.send(Ticked())
 
     def grants(self, after_s: float = 0.0) -> list[Grant]:
         """Let time pass; return the grants alone."""
