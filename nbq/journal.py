@@ -11,6 +11,8 @@ Layout: ``facts(id, body)`` and ``blocks(id, body)`` with ``id = run << 28 | cou
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import sqlite3
@@ -106,22 +108,37 @@ class Journal:
         _refuse_network_filesystem(folder)
         self.path = folder / "journal.sqlite"
         self.durability = durability
-        if durability == "none":
-            for name in folder.glob("journal.sqlite*"):
-                name.unlink()
         self._rows: dict[int, int] = {}
         self._cache: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._cached = 0
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(list[Fact])
-        try:
-            self._db = self._open()
-            self.store_id, self.epoch = self._begin_epoch()
-        except sqlite3.Error as error:
-            raise StoreError(f"cannot use the journal {self.path}: {error}") from error
+        with contextlib.ExitStack() as undo:
+            undo.callback(os.close, self._lock(folder))
+            if durability == "none":
+                for name in folder.glob("journal.sqlite*"):
+                    name.unlink()
+            try:
+                db = sqlite3.connect(self.path, isolation_level=None, timeout=0, cached_statements=64)
+                self._db = undo.enter_context(contextlib.closing(db))
+                self._configure(db)
+                self.store_id, self.epoch = self._begin_epoch()
+            except sqlite3.Error as error:
+                raise StoreError(f"cannot use the journal {self.path}: {error}") from error
+            self._open = undo.pop_all()
 
-    def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, isolation_level=None, timeout=0, cached_statements=64)
+    def _lock(self, folder: Path) -> int:
+        """Return a lock that lasts until it is closed, or this process ends in whatever way."""
+        handle = os.open(folder / "journal.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            text = f"cannot use the journal {self.path}: another hub has it open"
+            raise StoreError(text) from None
+        return handle
+
+    def _configure(self, db: sqlite3.Connection) -> None:
         self.path.chmod(0o600)
         levels = {"none": ("MEMORY", "OFF"), "process": ("WAL", "NORMAL"), "disk": ("WAL", "FULL")}
         mode, synchronous = levels[self.durability]
@@ -140,7 +157,6 @@ class Journal:
         if actual.upper() != mode:
             raise StoreError(f"{self.path}: SQLite gives journal mode {actual}, {mode} is needed")
         self._synchronous = synchronous
-        return db
 
     def _begin_epoch(self) -> tuple[bytes, int]:
         db = self._db
@@ -178,7 +194,7 @@ class Journal:
                 self._rows[run] = (row & ((1 << _COUNT_BITS) - 1)) + 1
                 yield from self._decoder.decode(body)
             self._sweep(known)
-        except (sqlite3.Error, msgspec.DecodeError) as error:
+        except (sqlite3.Error, msgspec.DecodeError, UnicodeDecodeError, TypeError) as error:
             raise StoreError(f"cannot read the journal {self.path}: {error}") from error
 
     def _sweep(self, known: set[int]) -> None:
@@ -277,7 +293,7 @@ class Journal:
 
     def close(self) -> None:
         """Fold the log into the file and close it."""
-        self._db.close()
+        self._open.close()
 
 
 def _refuse_network_filesystem(folder: Path) -> None:
@@ -289,7 +305,7 @@ def _refuse_network_filesystem(folder: Path) -> None:
     target = str(folder.resolve())
     for line in mounts.read_text().splitlines():
         _, mount, kind, *_ = line.split()
-        mount = mount.encode().decode("unicode_escape")
+        mount = mount.encode().decode("unicode_escape").encode("latin-1").decode(errors="replace")
         inside = target == mount or target.startswith(mount.rstrip("/") + "/")
         if inside and len(mount) >= len(best[0]):
             best = (mount, kind)
