@@ -1,1 +1,84 @@
-"""nbq: a cluster in your notebook."""
+"""nbq: a cluster in your notebook.
+
+    import nbq
+
+    @nbq.task
+    def add(x, y): return x + y
+
+    with nbq.Cluster(slots=4) as client:
+        add.delay(2, 2).get()
+
+Names are loaded when they are first used, so that ``import nbq`` is quick and opens nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from nbq.version import __version__
+
+if TYPE_CHECKING:
+    from nbq.canvas import Signature, chain, chord, group, signature
+    from nbq.client import Client, connect
+    from nbq.cluster import Cluster
+    from nbq.context import current_task
+    from nbq.errors import (
+        AuthenticationError,
+        HubBusy,
+        HubError,
+        HubUnreachable,
+        IntegrityError,
+        InvalidSignature,
+        NbqError,
+        NotSerializable,
+        PayloadTooLarge,
+        Refused,
+        RemoteTraceback,
+        SettingsError,
+        StoreError,
+        TaskError,
+        TaskFailed,
+        TaskLost,
+        TaskRevoked,
+        UnknownResult,
+        UnknownTask,
+        UsageError,
+        VersionMismatch,
+        WaitTimeout,
+    )
+    from nbq.results import AsyncResult, GroupResult, MapResult
+    from nbq.task import Task, task
+
+_MODULES = {
+    "nbq.canvas": ("Signature", "chain", "chord", "group", "signature"),
+    "nbq.client": ("Client", "connect"),
+    "nbq.cluster": ("Cluster",),
+    "nbq.context": ("current_task",),
+    "nbq.errors": (
+        "AuthenticationError", "HubBusy", "HubError", "HubUnreachable", "IntegrityError",
+        "InvalidSignature", "NbqError", "NotSerializable", "PayloadTooLarge", "Refused",
+        "RemoteTraceback", "SettingsError", "StoreError", "TaskError", "TaskFailed", "TaskLost",
+        "TaskRevoked", "UnknownResult", "UnknownTask", "UsageError", "VersionMismatch", "WaitTimeout",
+    ),
+    "nbq.results": ("AsyncResult", "GroupResult", "MapResult"),
+    "nbq.task": ("Task", "task"),
+}  # fmt: skip
+
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604 - the table above names them all
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from its module."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'nbq' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted(__all__)

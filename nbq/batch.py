@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from nbq import payload, wire
-from nbq.canvas import Plan
+from nbq.canvas import Plan, TaskRef
 from nbq.core.model import Graph, NodeSpec, Options
 from nbq.replica import Replica
+from nbq.task import Task
 from nbq.wire import Block
 
-__all__ = ["Batch", "Minter", "PlannedRun", "Sealer", "stage"]
+__all__ = ["Batch", "Minter", "PlannedRun", "Sealer", "seal_plan", "stage"]
 
 _STAGE_BYTES = 512 * 1024
 _INLINE_SUBMIT_BYTES = 256 * 1024
@@ -90,7 +91,7 @@ class PlannedRun:
 
 
 def seal_plan(
-    plan: Plan, run: bytes, sealer: Sealer, function_of: Callable[[object], tuple[bytes, bytes]]
+    plan: Plan, run: bytes, sealer: Sealer, function_of: Callable[[TaskRef | str], tuple[bytes, bytes]]
 ) -> PlannedRun:
     """Return a plan, sealed.
 
@@ -99,22 +100,28 @@ def seal_plan(
         run: The id that it is to have.
         sealer: Makes the blocks.
         function_of: From a task to address and payload of its function.
+
+    Raises:
+        InvalidSignature: A task cannot be called with the arguments that it gets.
+        NotSerializable: An argument cannot be serialised.
     """
-    specs: list[NodeSpec] = []
-    blocks: list[Block] = []
     functions: dict[bytes, bytes] = {}
-    for number, node in enumerate(plan.nodes):
-        address, data = function_of(node.task)
+
+    def address_of(ref: TaskRef | str) -> bytes:
+        address, data = function_of(ref)
         functions[address] = data
-        specs.append(
-            NodeSpec(
-                node.task.name, address, len(node.calls), node.after_node, node.after_list, node.fed,
-                False, node.options, node.ids,
-            )
-        )  # fmt: skip
-        elements = (payload.dump_call(args, kwargs) for args, kwargs in node.calls)
-        blocks.extend(sealer.blocks(run, number, address, elements))
-    return PlannedRun(run, Graph(specs, plan.lists, plan.value), blocks, functions)
+        return address
+
+    graph = plan.graph(address_of)
+    blocks: list[Block] = []
+    for number, node in enumerate(plan.nodes):
+        if isinstance(node.ref, Task):
+            fed = (None,) if node.fed else ()
+            for args, kwargs in node.calls:
+                node.ref.check((*fed, *args), kwargs)
+        elements = (payload.dump_call(args, dict(kwargs)) for args, kwargs in node.calls)
+        blocks.extend(sealer.blocks(run, number, graph.nodes[number].function, elements))
+    return PlannedRun(run, graph, blocks, functions)
 
 
 def stage(run: bytes, graph: Graph, blocks: list[Block]) -> tuple[list[wire.Stage], wire.Submit]:

@@ -62,6 +62,10 @@ class CurrentTask:
         given = work.ids.get(index) or element_text(work.run, work.node, index)
         return Request(given, work.task, work.run.hex(), work.attempt, self._engine)
 
+    def __reduce__(self) -> str:
+        """Pickle by name: a task that refers to it finds the one of its own slot."""
+        return "current_task"
+
     def __repr__(self) -> str:
         """Name the running task."""
         return "<no task is running here>" if self._work is None else f"<task {self.request.id}>"

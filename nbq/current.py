@@ -4,10 +4,9 @@ process, else the hub that ``nbq.connect()`` finds. Inside a task that is the ta
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
-from nbq.canvas import Canvas, bind_submitter
+from nbq.canvas import Plan, bind_submitter
 
 if TYPE_CHECKING:
     from nbq.client import Client
@@ -48,15 +47,15 @@ def current_client() -> Client:
         HubUnreachable: There is none, and no hub to connect to.
     """
     for client in (*reversed(_entered), *_last):
-        if client.pid == os.getpid():
+        if not client.closed:
             return client
     from nbq.client import connect  # opens sockets: only when a client is needed
 
     return connect()
 
 
-def _submit(canvas: Canvas, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]) -> Any:
-    return current_client().submit_canvas(canvas, args, kwargs, options)
+def _submit(plan: Plan) -> Any:
+    return current_client().submit_plan(plan)
 
 
 bind_submitter(_submit)

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Literal
 
 from msgspec import Struct
 
-from nbq import wire
+from nbq import answers, wire
 from nbq.blobs import BlobFolder
 from nbq.core import actions as act
 from nbq.core import events as ev
-from nbq.core import queries
-from nbq.core.facts import Accepted, Ended, Fact, Forgotten, Inherited, Settled
+from nbq.core.facts import Ended, Fact, Forgotten, Inherited, Settled
+from nbq.core.graph import value_nodes
 from nbq.core.model import NONE, BlockMeta, EngineInfo, Many, Now, Slice
 from nbq.core.runs import Run
 from nbq.core.scheduler import Limits, Scheduler
-from nbq.core.views import ClusterView
 from nbq.errors import ProtocolError
 from nbq.journal import Batch, Store
 from nbq.peers import Peers, Session
@@ -362,7 +360,7 @@ class Hub:
         elif isinstance(message, wire.Forget):
             self._request(session, message.request, ev.ForgetAsked(message.run), now)
         elif isinstance(message, wire.Ask):
-            self._replies.append((session, self._answer(message, now)))
+            self._replies.append((session, self._answer(session, message, now)))
         elif isinstance(message, wire.Leaving):
             self._drop(session)
         else:
@@ -447,7 +445,7 @@ class Hub:
         if message.watch:
             run = self.scheduler.ledger.by_id[message.run]
             if run.number not in session.watches:
-                self.peers.watch(session, run, dict.fromkeys(value_nodes(run), 0))
+                self.peers.watch(session, run, dict.fromkeys(value_nodes(run.graph), 0))
 
     def _missing_functions(self, message: wire.Submit) -> list[bytes]:
         wanted = dict.fromkeys(node.function for node in message.graph.nodes)
@@ -536,56 +534,24 @@ class Hub:
         for address, data in found.items():
             self.peers.send(session, wire.Functions({address: data}))
 
-    # -------------------------------------------------------------- questions
+    def _answer(self, session: Session, ask: wire.Ask, now: Now) -> wire.Answer | wire.Found | wire.Rejected:
+        if ask.what == "cluster":
+            clients = sum(1 for peer in self.peers if peer.role == "client")
+            about: dict[str, str | int | float] = {
+                "name": self._info.name,
+                "pid": self._info.pid,
+                "durability": self._info.durability,
+                **self._info.versions,
+                "store": self._store.store_id.hex(),
+                "epoch": self._store.epoch,
+                "uptime_s": now.mono_s - self._started_s,
+                "commits": self.commits,
+                "clients": clients,
+            }
+            return wire.Answer(ask.request, cluster=answers.cluster(self.scheduler, about, self._rss, now))
+        return answers.answer(self.scheduler, ask, session.owner)
 
-    def _answer(self, ask: wire.Ask, now: Now) -> wire.Answer | wire.Found | wire.Rejected:
-        scheduler = self.scheduler
-        what: Literal["find", "cluster", "runs", "tasks", "element"] = ask.what
-        if what == "cluster":
-            return wire.Answer(ask.request, cluster=self._cluster(now))
-        if what == "runs":
-            rows = queries.runs(scheduler, ask.text, ask.owner, ask.limit)
-            return wire.Answer(ask.request, len(rows), runs=rows)
-        if what == "tasks":
-            found = queries.tasks(scheduler, ask.text, ask.state, ask.limit)
-            return wire.Answer(ask.request, len(found), elements=found)
-        text = ask.text
-        if what == "element":
-            run = scheduler.ledger.by_id.get(ask.run)
-            if run is not None and ask.node < len(run.nodes) and ask.index < run.nodes[ask.node].spec.size:
-                one = queries.element(run, ask.node, ask.index)
-                return wire.Answer(ask.request, 1, elements=[one])
-        else:
-            place = queries.find(scheduler, text)
-            if place is not None:
-                run, node, index = place
-                return wire.Found(ask.request, run.id, run.graph, run.at_s, node, index)
-        return wire.Rejected("unknown", f"the hub has no run or task {text!r}", request=ask.request)
-
-    def _cluster(self, now: Now) -> ClusterView:
-        ledger = self.scheduler.ledger
-        hub: dict[str, str | int | float] = {
-            "name": self._info.name,
-            "pid": self._info.pid,
-            "durability": self._info.durability,
-            "nbq": self._info.versions.get("nbq", ""),
-            "python": self._info.versions.get("python", ""),
-            "store": self._store.store_id.hex(),
-            "epoch": self._store.epoch,
-            "uptime_s": now.mono_s - self._started_s,
-            "commits": self.commits,
-            "runs": len(ledger.runs),
-            "unfinished": ledger.left,
-            "bytes": ledger.weight,
-            "clients": sum(1 for session in self.peers if session.role == "client"),
-        }
-        nodes = [node for run in ledger.runs.values() for node in run.nodes]
-        return ClusterView(
-            hub,
-            queries.engines(self.scheduler, now, self._rss),
-            queries.queues(self.scheduler),
-            queries.count_states(nodes),
-        )
+    # -------------------------------------------------------------- the end
 
     def stop(self) -> None:
         """Tell every peer that the hub is stopping, after what is decided is committed."""
@@ -593,21 +559,6 @@ class Hub:
         for session in self.peers:
             self.peers.send(session, wire.Stopping())
         self.peers.flush()
-
-
-def value_nodes(run: Run) -> list[int]:
-    """Return the nodes whose ends make up the value of a run."""
-    if run.graph.each or run.graph.value is None:
-        return [0]
-    numbers: dict[int, None] = {}
-    pending: list[Slice | Many] = [run.tree(run.graph.value)]
-    while pending:
-        tree = pending.pop()
-        if isinstance(tree, Slice):
-            numbers[tree.node] = None
-        else:
-            pending.extend(tree.items)
-    return sorted(numbers)
 
 
 def log(text: str) -> None:

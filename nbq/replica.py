@@ -63,9 +63,12 @@ class Replica:
         run: Its id.
         graph: Its graph; for a batch of separate calls, filled in when the batch is closed.
         key: The payload key, or b"" for viewers.
+        blobs: Returns the folder that holds a blob, by its name, once the blob is there.
     """
 
-    def __init__(self, run: bytes, graph: Graph | None, key: bytes) -> None:
+    def __init__(
+        self, run: bytes, graph: Graph | None, key: bytes, blobs: Callable[[str], Path]
+    ) -> None:
         self.run = run
         self.graph = graph
         self.accepted = False
@@ -74,8 +77,8 @@ class Replica:
         self.nodes: dict[int, NodeReplica] = {}
         self.callbacks: list[Callable[[], bool]] = []
         """Called when something changed; one that returns True is done."""
-        self.blobs: Callable[[str], Path]
         self._key = key
+        self._blob_folder = blobs
         self._blocks: dict[int, Block | payload.OpenBlock] = {}
 
     def node(self, number: int) -> NodeReplica:
@@ -131,7 +134,7 @@ class Replica:
         where = payload.origin("result", self.run, block.node, block.lo)
         data: Any = block.data
         if block.blob:
-            data = payload.map_blob(self.blobs(block.blob), block.blob)
+            data = payload.map_blob(self._blob_folder(block.blob), block.blob)
         found = self._blocks[fact.block] = payload.unseal(self._key, where, data)
         return found
 

@@ -12,27 +12,30 @@ import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
+from nbq.canvas.tree import Branch, Empty, Leaf, Tree, parent_of, tree_of
 from nbq.core.ids import run_text
-from nbq.core.model import NONE, Nested, Slice, State
+from nbq.core.model import Slice, State
 from nbq.core.queries import shown_state
 from nbq.errors import RemoteTraceback, WaitTimeout
 from nbq.replica import Replica
 
 if TYPE_CHECKING:
-    from nbq.client import Client
+    from nbq.link import Link
 
-__all__ = ["AsyncResult", "GroupResult", "MapResult"]
+__all__ = ["AsyncResult", "GroupResult", "MapResult", "handle"]
 
 _SUCCESS = int(State.SUCCESS)
+_ITER = 256
+"""Values are unpickled so many at a time while a map is iterated."""
 
 
 class AsyncResult:
     """The result of one task."""
 
-    __slots__ = ("_client", "_replica", "index", "node")
+    __slots__ = ("_link", "_replica", "index", "node")
 
-    def __init__(self, client: Client, replica: Replica, node: int, index: int) -> None:
-        self._client = client
+    def __init__(self, link: Link, replica: Replica, node: int, index: int) -> None:
+        self._link = link
         self._replica = replica
         self.node = node
         self.index = index
@@ -68,8 +71,8 @@ class AsyncResult:
             Exception: What the task raised, with its remote traceback as cause.
         """
         if not self._known():
-            self._client.watch(self._replica, [self.node])
-            if not self._client.wait(self._replica, self._known, timeout):
+            self._link.watch(self._replica, [self.node])
+            if not self._link.wait(self._replica, self._known, timeout):
                 raise WaitTimeout(f"task {self.id} has not ended after {timeout:g} s; it goes on")
         if self._known() == _SUCCESS:
             return self._replica.value(self.node, self.index)
@@ -80,19 +83,19 @@ class AsyncResult:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the task; returns whether it has ended, however."""
-        self._client.watch(self._replica, [self.node])
-        return self._client.wait(self._replica, self._known, timeout)
+        self._link.watch(self._replica, [self.node])
+        return self._link.wait(self._replica, self._known, timeout)
 
     def __await__(self) -> Generator[Any, None, Any]:
         """Wait for the task in a coroutine and return its value; raises as ``get``."""
-        self._client.watch(self._replica, [self.node])
-        yield from self._client.future(self._replica, self._known).__await__()
+        self._link.watch(self._replica, [self.node])
+        yield from self._link.future(self._replica, self._known).__await__()
         return self.get(0)
 
     def then(self, callback: Callable[[AsyncResult], Any]) -> AsyncResult:
         """Call a function with this when the task has ended (in the client's thread: be quick)."""
-        self._client.watch(self._replica, [self.node])
-        self._client.call_when(self._replica, self._known, lambda: callback(self))
+        self._link.watch(self._replica, [self.node])
+        self._link.call_when(self._replica, self._known, lambda: callback(self))
         return self
 
     # -------------------------------------------------------------- looking
@@ -107,7 +110,7 @@ class AsyncResult:
         known = self._known()
         if known:
             return shown_state(known)
-        return self._client.element(self._replica, self.node, self.index).state
+        return self._link.element(self._replica, self.node, self.index).state
 
     status = state
 
@@ -165,44 +168,39 @@ class AsyncResult:
     @property
     def attempts(self) -> int:
         """Return how many attempts there were so far."""
-        return self._client.element(self._replica, self.node, self.index).attempt
+        return self._link.element(self._replica, self.node, self.index).attempt
 
     @property
     def parent(self) -> AsyncResult | GroupResult | None:
         """Return the result that this task follows, or None."""
-        graph = self._client.graph(self._replica)
-        spec = graph.nodes[self.node]
-        if spec.after_list != NONE:
-            return GroupResult(self._client, self._replica, Nested(spec.after_list))
-        if spec.after_node == NONE:
-            return None
-        single = graph.nodes[spec.after_node].size == 1
-        return AsyncResult(self._client, self._replica, spec.after_node, 0 if single else self.index)
+        graph = self._link.graph(self._replica)
+        found = parent_of(graph, Slice(self.node, self.index, self.index + 1))
+        return None if found is None else handle(self._link, self._replica, tree_of(graph, found))
 
     @property
     def children(self) -> list[AsyncResult]:
         """Return the results of the tasks that follow this one directly."""
-        graph = self._client.graph(self._replica)
+        graph = self._link.graph(self._replica)
         found: list[AsyncResult] = []
         for number, spec in enumerate(graph.nodes):
             if spec.after_node != self.node:
                 continue
             single = graph.nodes[self.node].size == 1
             indices = range(spec.size) if single else [self.index]
-            found += [AsyncResult(self._client, self._replica, number, i) for i in indices]
+            found += [AsyncResult(self._link, self._replica, number, i) for i in indices]
         return found
 
     # -------------------------------------------------------------- acting
 
     def cancel(self) -> bool:
         """Stop the task, queued or running; returns whether there was anything to stop."""
-        return self._client.cancel_elements(self._replica, self.node, self.index, self.index + 1) > 0
+        return self._link.cancel(self._replica, self.node, self.index, self.index + 1) > 0
 
     revoke = cancel
 
     def forget(self) -> None:
         """Let the hub drop the run that this task belongs to, with its values."""
-        self._client.forget(self._replica)
+        self._link.forget(self._replica)
 
     def __eq__(self, other: object) -> bool:
         """Return whether the other names the same task; a text is compared with the id."""
@@ -229,77 +227,66 @@ class GroupResult:
     Iterating yields a handle for each member.
     """
 
-    def __init__(self, client: Client, replica: Replica, value: Nested) -> None:
-        self._client = client
+    def __init__(self, link: Link, replica: Replica, tree: Branch | Empty) -> None:
+        self._link = link
         self._replica = replica
-        self._value = value
+        self._tree = tree
+        self._leaves = list(_leaves(tree))
 
     @property
     def id(self) -> str:
         """Return the id of the run."""
         return run_text(self._replica.run)
 
-    def _items(self) -> list[Slice | Nested]:
-        return list(self._client.graph(self._replica).lists[self._value.number])
-
-    def _leaves(self) -> list[Slice]:
-        found: list[Slice] = []
-        pending: list[Slice | Nested] = [self._value]
-        lists = self._client.graph(self._replica).lists
-        while pending:
-            item = pending.pop()
-            if isinstance(item, Slice):
-                found.append(item)
-            else:
-                pending.extend(reversed(lists[item.number]))
-        return found
-
     @property
     def results(self) -> list[AsyncResult | GroupResult]:
         """Return a handle for each member."""
-        return list(self)
+        return [self[place] for place in range(len(self))]
 
-    @property
-    def children(self) -> list[AsyncResult | GroupResult]:
-        """Return the same."""
-        return list(self)
+    children = results
 
     def __iter__(self) -> Iterator[Any]:
         """Yield a handle for each member."""
-        for item in self._items():
-            if isinstance(item, Nested):
-                yield GroupResult(self._client, self._replica, item)
-            else:
-                for index in range(item.lo, item.hi):
-                    yield AsyncResult(self._client, self._replica, item.node, index)
+        return (self[place] for place in range(len(self)))
 
     def __len__(self) -> int:
         """Return the number of members."""
-        return sum(1 if isinstance(item, Nested) else item.hi - item.lo for item in self._items())
+        return 0 if isinstance(self._tree, Empty) else len(self._tree)
 
     def __getitem__(self, place: int) -> AsyncResult | GroupResult:
         """Return the handle of a member."""
-        at = place + len(self) if place < 0 else place
-        for item in self._items():
-            size = 1 if isinstance(item, Nested) else item.hi - item.lo
-            if at < size:
-                if isinstance(item, Nested):
-                    return GroupResult(self._client, self._replica, item)
-                return AsyncResult(self._client, self._replica, item.node, item.lo + at)
-            at -= size
-        raise IndexError(place)
+        if isinstance(self._tree, Empty):
+            raise IndexError(f"no member {place} of 0")
+        return handle(self._link, self._replica, self._tree[place])
 
     # -------------------------------------------------------------- waiting
 
-    def _watch(self) -> None:
-        self._client.watch(self._replica, sorted({leaf.node for leaf in self._leaves()}))
+    def _nodes(self) -> list[int]:
+        return sorted({leaf.node for leaf in self._leaves})
 
-    def _all_ended(self) -> bool:
-        return all(self._replica.node(leaf.node).left == 0 for leaf in self._leaves())
+    def _watch(self) -> None:
+        self._link.watch(self._replica, self._nodes())
+
+    def _count(self, state: int) -> int:
+        """Return how many elements are known to be in a state (0: not known to have ended)."""
+        return sum(self._replica.node(leaf.node).state.count(state, leaf.lo, leaf.hi) for leaf in self._leaves)
+
+    def _ended(self) -> bool:
+        return all(self._replica.node(number).left == 0 for number in self._nodes())
 
     def _settled(self) -> bool:
-        nodes = [self._replica.node(leaf.node) for leaf in self._leaves()]
-        return any(node.bad for node in nodes) or all(node.left == 0 for node in nodes)
+        return self._first_bad() is not None or self._ended()
+
+    def _first_bad(self) -> tuple[int, int] | None:
+        """Return node and index of the first member that is known not to have succeeded."""
+        for leaf in self._leaves:
+            node = self._replica.node(leaf.node)
+            if not node.bad:
+                continue
+            for index in range(leaf.lo, leaf.hi):
+                if node.state[index] > _SUCCESS:
+                    return leaf.node, index
+        return None
 
     def get(self, timeout: float | None = None, propagate: bool = True) -> list[Any]:
         """Wait for all members and return their values, in order.
@@ -314,50 +301,47 @@ class GroupResult:
             Exception: As ``AsyncResult.get``, for the first failure.
         """
         self._watch()
-        done = self._settled if propagate else self._all_ended
-        if not self._client.wait(self._replica, done, timeout):
-            count = len(self)
-            raise WaitTimeout(f"{self.waiting_count()} of {count} tasks of {self.id} have not ended")
-        if propagate:
-            self._raise_first()
-        return self._values(self._value)
+        done = self._settled if propagate else self._ended
+        if not self._link.wait(self._replica, done, timeout):
+            raise WaitTimeout(f"{self._count(0)} of {self._size()} tasks of {self.id} have not ended")
+        bad = self._first_bad() if propagate else None
+        if bad is not None:
+            raise self._replica.failure(*bad)
+        return self._values(self._tree)
 
     join = get
 
-    def _raise_first(self) -> None:
-        for leaf in self._leaves():
-            node = self._replica.node(leaf.node)
-            if not node.bad:
-                continue
-            for index in range(leaf.lo, leaf.hi):
-                if node.state[index] > _SUCCESS:
-                    raise self._replica.failure(leaf.node, index)
+    def _size(self) -> int:
+        return sum(leaf.hi - leaf.lo for leaf in self._leaves)
 
-    def _values(self, value: Slice | Nested) -> list[Any]:
-        if isinstance(value, Slice):
-            if not self._replica.node(value.node).bad:
-                return self._replica.values(value.node, value.lo, value.hi)
-            return [
-                AsyncResult(self._client, self._replica, value.node, index).get(0, propagate=False)
-                for index in range(value.lo, value.hi)
-            ]
+    def _values(self, tree: Branch | Empty) -> list[Any]:
+        if isinstance(tree, Empty):
+            return self._values_of(Slice(tree.node, 0, 1))[0]
         out: list[Any] = []
-        for item in self._client.graph(self._replica).lists[value.number]:
-            if isinstance(item, Slice):
-                out += self._values(item)
+        for part in tree.parts:
+            if isinstance(part, Slice):
+                out += self._values_of(part)
             else:
-                out.append(self._values(item))
+                out.append(self._values(part))
         return out
+
+    def _values_of(self, leaf: Slice) -> list[Any]:
+        if not self._replica.node(leaf.node).bad:
+            return self._replica.values(leaf.node, leaf.lo, leaf.hi)
+        return [
+            AsyncResult(self._link, self._replica, leaf.node, index).get(0, propagate=False)
+            for index in range(leaf.lo, leaf.hi)
+        ]
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for all members; returns whether all have ended, however."""
         self._watch()
-        return self._client.wait(self._replica, self._all_ended, timeout)
+        return self._link.wait(self._replica, self._ended, timeout)
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
         """Wait for all members in a coroutine and return their values; raises as ``get``."""
         self._watch()
-        yield from self._client.future(self._replica, self._settled).__await__()
+        yield from self._link.future(self._replica, self._settled).__await__()
         return self.get(0)
 
     def as_completed(self, timeout: float | None = None) -> Iterator[AsyncResult]:
@@ -368,55 +352,51 @@ class GroupResult:
         """
         self._watch()
         until = None if timeout is None else time.monotonic() + timeout
-        places = self._places()
-        left = {number: 0 for number in places}
-        while left:
-            for number in list(left):
-                node = self._replica.node(number)
-                while left[number] < len(node.facts):
-                    fact = node.facts[left[number]]
-                    left[number] += 1
-                    for index in range(fact.lo, fact.hi):
-                        yield AsyncResult(self._client, self._replica, number, index)
-                if node.left == 0 and left[number] == len(node.facts):
-                    del left[number]
-            if not left:
+        seen = dict.fromkeys(self._nodes(), 0)
+
+        def news() -> bool:
+            return any(len(self._replica.node(number).facts) > count for number, count in seen.items())
+
+        while seen:
+            for number in list(seen):
+                yield from self._fresh(number, seen)
+            if not seen:
                 return
-
-            def news() -> bool:
-                return any(len(self._replica.node(n).facts) > seen for n, seen in left.items())
-
             remaining = None if until is None else max(0.0, until - time.monotonic())
-            if not self._client.wait(self._replica, news, remaining):
-                raise WaitTimeout(f"{self.waiting_count()} tasks of {self.id} have not ended")
+            if not self._link.wait(self._replica, news, remaining):
+                raise WaitTimeout(f"{self._count(0)} tasks of {self.id} have not ended")
 
-    def _places(self) -> list[int]:
-        return sorted({leaf.node for leaf in self._leaves()})
+    def _fresh(self, number: int, seen: dict[int, int]) -> Iterator[AsyncResult]:
+        """Yield handles of what ended of a node since the last time; take it out when all has."""
+        node = self._replica.node(number)
+        members = [leaf for leaf in self._leaves if leaf.node == number]
+        while seen[number] < len(node.facts):
+            fact = node.facts[seen[number]]
+            seen[number] += 1
+            for leaf in members:
+                for index in range(max(fact.lo, leaf.lo), min(fact.hi, leaf.hi)):
+                    yield AsyncResult(self._link, self._replica, number, index)
+        if node.left == 0 and seen[number] == len(node.facts):
+            del seen[number]
 
     async def __aiter__(self) -> AsyncIterator[AsyncResult]:
         """Yield the handle of each task, as it ends."""
         iterator = self.as_completed()
-        while True:
-            found = await asyncio.to_thread(next, iterator, None)
-            if found is None:
-                return
+        while (found := await asyncio.to_thread(next, iterator, None)) is not None:
             yield found
 
     # -------------------------------------------------------------- looking and acting
 
     def completed_count(self) -> int:
-        """Return how many tasks are known to have succeeded."""
-        self._watch()
-        return sum(
-            self._replica.node(leaf.node).state.count(_SUCCESS, leaf.lo, leaf.hi) for leaf in self._leaves()
-        )
+        """Return how many tasks have succeeded."""
+        return self._states().get(State.SUCCESS.name, 0)
 
-    def waiting_count(self) -> int:
-        """Return how many tasks are not known to have ended."""
-        self._watch()
-        return sum(
-            self._replica.node(leaf.node).state.count(0, leaf.lo, leaf.hi) for leaf in self._leaves()
-        )
+    def _states(self) -> dict[str, int]:
+        """Return how many tasks are in each state, as the hub has it now."""
+        if self._ended():
+            counts = {shown_state(state): self._count(state) for state in State if state >= _SUCCESS}
+            return {name: count for name, count in counts.items() if count}
+        return self._link.counts(self._replica, self._nodes())
 
     def waiting(self) -> bool:
         """Return whether any task has not ended."""
@@ -424,41 +404,35 @@ class GroupResult:
 
     def ready(self) -> bool:
         """Return whether all tasks have ended, however."""
-        self._watch()
-        return self._all_ended()
+        return all(State[name] >= _SUCCESS for name in self._states())
 
     def successful(self) -> bool:
         """Return whether all tasks have succeeded."""
-        return self.ready() and not self.failed()
+        return self._states().keys() <= {State.SUCCESS.name}
 
     def failed(self) -> bool:
-        """Return whether a task is known to have failed."""
-        self._watch()
-        return any(self._replica.node(number).bad for number in self._places())
+        """Return whether a task has failed."""
+        return State.FAILURE.name in self._states()
 
     @property
     def progress(self) -> dict[str, int]:
         """Return how many tasks of the whole run are in each state, as the hub has it now."""
-        return self._client.counts(self._replica)
+        return self._link.counts(self._replica, range(len(self._link.graph(self._replica).nodes)))
 
     @property
     def parent(self) -> AsyncResult | GroupResult | None:
         """Return the result that this group follows, or None."""
-        first = next(iter(self), None)
-        return first.parent if first is not None else None
+        return self[0].parent if len(self) else None
 
     def cancel(self) -> int:
         """Stop every task that has not ended; returns how many there were."""
-        return sum(
-            self._client.cancel_elements(self._replica, leaf.node, leaf.lo, leaf.hi)
-            for leaf in self._leaves()
-        )
+        return sum(self._link.cancel(self._replica, leaf.node, leaf.lo, leaf.hi) for leaf in self._leaves)
 
     revoke = cancel
 
     def forget(self) -> None:
         """Let the hub drop the run, with its values."""
-        self._client.forget(self._replica)
+        self._link.forget(self._replica)
 
     def __repr__(self) -> str:
         """Show id and size."""
@@ -471,24 +445,45 @@ class GroupResult:
 class MapResult(GroupResult):
     """The results of ``client.map``; iterating yields values, in order, as they come."""
 
+    def __init__(self, link: Link, replica: Replica) -> None:
+        graph = link.graph(replica)
+        size = graph.nodes[0].size
+        super().__init__(link, replica, Branch(0, [Slice(0, 0, size)], [0, size]))
+
     def __iter__(self) -> Iterator[Any]:
         """Yield each value, in order; raises what its call raised."""
         self._watch()
-        for leaf in self._leaves():
-            at = leaf.lo
-            node = self._replica.node(leaf.node)
-            while at < leaf.hi:
-                if not self._client.wait(self._replica, lambda at=at, node=node: node.state[at] > 0, None):
-                    continue
-                end = at
-                while end < leaf.hi and end - at < 256 and node.state[end] == _SUCCESS:
-                    end += 1
-                if end == at:
-                    raise self._replica.failure(leaf.node, at)
-                yield from self._replica.values(leaf.node, at, end)
-                at = end
+        node = self._replica.node(0)
+        at, size = 0, len(self)
+        while at < size:
+            self._link.wait(self._replica, lambda at=at: node.state[at] > 0, None)
+            end = at
+            while end < size and end - at < _ITER and node.state[end] == _SUCCESS:
+                end += 1
+            if end == at:
+                raise self._replica.failure(0, at)
+            yield from self._replica.values(0, at, end)
+            at = end
 
-    @property
-    def results(self) -> list[Any]:
-        """Return a handle for each call."""
-        return [self[place] for place in range(len(self))]
+
+def handle(link: Link, replica: Replica, tree: Tree | None = None) -> Any:
+    """Return the handle of a part of a run, or of the value of the whole run."""
+    if tree is None:
+        graph = link.graph(replica)
+        if graph.value is None:
+            return AsyncResult(link, replica, 0, 0)
+        tree = tree_of(graph, graph.value)
+    if isinstance(tree, Leaf):
+        return AsyncResult(link, replica, tree.node, tree.index)
+    return GroupResult(link, replica, tree)
+
+
+def _leaves(tree: Branch | Empty) -> Iterator[Slice]:
+    if isinstance(tree, Empty):
+        yield Slice(tree.node, 0, 1)
+        return
+    for part in tree.parts:
+        if isinstance(part, Slice):
+            yield part
+        else:
+            yield from _leaves(part)

@@ -24,7 +24,7 @@ from msgspec import Struct
 from nbq.errors import SettingsError
 from nbq.settings import Connection, private_dir, read_private, write_private
 
-__all__ = ["ROLES", "Gatekeeper", "Keyring", "add_key", "create_keys"]
+__all__ = ["ROLES", "Gatekeeper", "Keyring", "add_key", "create_keys", "publish_endpoints"]
 
 Role = Literal["client", "engine", "viewer"]
 ROLES: tuple[Role, ...] = ("client", "engine", "viewer")
@@ -81,6 +81,17 @@ def add_key(
     write_private(folder / "authorized" / f"{kid}.json", msgspec.json.encode(note))
     write_private(path, msgspec.json.encode(connection))
     return connection
+
+
+def publish_endpoints(folder: Path, endpoints: list[str]) -> None:
+    """Write into the connection files of a data folder where others dial, for hosts they are moved to."""
+    for role in ROLES:
+        path = folder / f"{role}.json"
+        if not path.exists():
+            continue  # it was moved off this host
+        connection = msgspec.json.decode(read_private(path), type=Connection)
+        if connection.endpoints != endpoints:
+            write_private(path, msgspec.json.encode(msgspec.structs.replace(connection, endpoints=endpoints)))
 
 
 class Keyring:

@@ -17,11 +17,13 @@ from nbq.core.facts import End
 from nbq.wire import Block, ToHub, ToPeer
 
 __all__ = [
-    "Accepted", "Answered", "ClientSession", "Connected", "Ended", "Event", "Lost", "Refused",
+    "Accepted", "Answered", "ClientSession", "Connected", "Ended", "Event", "Lost", "RunRefused",
 ]  # fmt: skip
 
 _PING_S = 1.0
 _SILENCE_S = 3.5
+_DIAL_S = 1.0
+"""A hub that has not answered a hello for so long is dialled again."""
 _RESEND_S = 3.0
 _RENEW_S = 15.0
 _RENEW_AT_ONCE = 100
@@ -47,7 +49,7 @@ class Accepted(Struct, frozen=True):
     run: bytes
 
 
-class Refused(Struct, frozen=True):
+class RunRefused(Struct, frozen=True):
     """A run was not taken, or is not known (any more)."""
 
     run: bytes
@@ -71,13 +73,15 @@ class Answered(Struct, frozen=True):
     answer: ToPeer
 
 
-Event = Connected | Lost | Accepted | Refused | Ended | Answered
+Event = Connected | Lost | Accepted | RunRefused | Ended | Answered
 
 
 class _Submission:
     """A run that the hub has not accepted yet."""
 
-    __slots__ = ("acked", "functions", "ready", "sent", "sent_s", "sizes", "stages", "submit", "submitted")
+    __slots__ = (
+        "acked", "functions", "more", "ready", "sent", "sent_s", "sizes", "stages", "submit", "submitted",
+    )  # fmt: skip
 
     def __init__(
         self, functions: dict[bytes, bytes], stages: list[wire.Stage], submit: wire.Submit
@@ -87,6 +91,8 @@ class _Submission:
         self.submit = submit
         self.sizes = [sum(len(block.data) for block in stage.blocks) for stage in stages]
         self.ready = True
+        self.more = False
+        """Whether more nodes are to be watched than the submit itself asks for."""
         self.restart()
 
     def restart(self) -> None:
@@ -146,7 +152,7 @@ class ClientSession:
 
     def silent(self, now_s: float) -> bool:
         """Return whether the hub has not been heard for so long that the connection is given up."""
-        return now_s - self._heard_s > _SILENCE_S
+        return now_s - self._heard_s > (_SILENCE_S if self.connected else _DIAL_S)
 
     def submit(
         self,
@@ -181,13 +187,23 @@ class ClientSession:
             if self.connected:
                 self._pump(submission, now_s)
 
-    def watch(self, run: bytes, nodes: dict[int, int]) -> None:
-        """Watch nodes of an accepted run, given with their sizes, from their first end on."""
-        watches = self._watches.setdefault(run, {})
-        for node, size in nodes.items():
-            watches.setdefault(node, _Watch(size))
-        if self.connected:
+    def watch(self, run: bytes, nodes: dict[int, int]) -> bool:
+        """Watch nodes of a run, given with their sizes, from their first end on.
+
+        Returns:
+            Whether any of them was not watched yet.
+        """
+        watches = self._watches.get(run, {})
+        new = {node: _Watch(size) for node, size in nodes.items() if node not in watches}
+        if not new:
+            return False
+        self._watches[run] = {**watches, **new}
+        submission = self._submissions.get(run)
+        if submission is not None:
+            submission.more = True
+        elif self.connected:
             self._send_watch(run)
+        return True
 
     def unwatch(self, run: bytes) -> None:
         """Watch nothing of a run any more."""
@@ -228,7 +244,7 @@ class ClientSession:
             case wire.Pong():
                 self.commits = max(self.commits, message.commits)
             case wire.Accepted():
-                return [Accepted(run) for run in message.runs if self._submissions.pop(run, None)]
+                return [Accepted(run) for run in message.runs if self._accept(run)]
             case wire.Staged():
                 self._on_staged(message, now_s)
             case wire.NeedFunctions():
@@ -297,7 +313,7 @@ class ClientSession:
             return [Answered(message.request, message)]
         self._submissions.pop(message.run, None)
         self._watches.pop(message.run, None)
-        return [Refused(message.run, message.code, message.text)]
+        return [RunRefused(message.run, message.code, message.text)]
 
     def _on_ends(self, message: wire.Ends) -> list[Event]:
         watches = self._watches.get(message.run, {})
@@ -315,9 +331,18 @@ class ClientSession:
             if not watches:
                 del self._watches[message.run]
         events: list[Event] = [Ended(message.run, message.node, message.facts, message.blocks)]
-        if self._submissions.pop(message.run, None):
+        if self._accept(message.run):
             events.insert(0, Accepted(message.run))  # its acknowledgement was lost
         return events
+
+    def _accept(self, run: bytes) -> bool:
+        """A run is committed; returns whether that is news."""
+        submission = self._submissions.pop(run, None)
+        if submission is None:
+            return False
+        if submission.more and run in self._watches:
+            self._send_watch(run)
+        return True
 
     # -------------------------------------------------------------- sending
 

@@ -14,10 +14,10 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from nbq.canvas import Signature
-from nbq.canvas.plan import EMPTY
-from nbq.canvas.signature import check_options
+from nbq.canvas import EMPTY, Signature, bind_registry, run_options
+from nbq.canvas.options import check_names, merge
 from nbq.context import current_task
+from nbq.current import current_client
 from nbq.errors import InvalidSignature, UnknownTask
 from nbq.functions import FunctionCache, goes_by_value, named
 
@@ -48,12 +48,11 @@ class Task(Generic[P, R]):
         self.name = name or f"{function.__module__}.{function.__qualname__}"
         self.bind = bind
         self.options = dict(options)
-        self.key: object = self.name if name is not None else id(self)
         self._signature: inspect.Signature | None = None
         self._positional: range | None = None
-        check_options(self.options)
         if "task_id" in self.options:
             raise InvalidSignature("task_id belongs to one call, not to a task: use apply_async")
+        self.run_options = run_options(self.options)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here."""
@@ -102,19 +101,28 @@ class Task(Generic[P, R]):
         """
         if _registry.get(self.name) is self and not goes_by_value(self.run):
             return named(self.name, self.run.__module__)
-        return _cache.payload(self.call_in_slot if self.bind else self.run)
+        return _cache.payload(self if self.bind else self.run)
+
+    def merged(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return this task's options with those of a call over them.
+
+        Raises:
+            InvalidSignature: There is no such option.
+        """
+        check_names(options)
+        return merge(self.options, options)
 
     # -------------------------------------------------------------- submitting
 
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Submit a call; returns its ``AsyncResult`` without waiting for anything."""
-        return Signature(self, args, kwargs).delay()
+        return current_client().submit_task(self, args, kwargs, {})
 
     def apply_async(
         self, args: tuple[Any, ...] | list[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> Any:
         """Submit a call with options; as ``Signature.apply_async``."""
-        return Signature(self, args, kwargs).apply_async(**options)
+        return current_client().submit_task(self, tuple(args), dict(kwargs or {}), options)
 
     def s(self, *args: Any, **kwargs: Any) -> Signature:
         """Return the signature of a call; what it is fed goes before these arguments."""
@@ -213,3 +221,6 @@ def find_task(name: str, module: str | None) -> Task[..., Any]:
 def _empty(*_fed: Any) -> list[Any]:
     """Return what an empty group is worth."""
     return []
+
+
+bind_registry(registered)

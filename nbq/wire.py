@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 
 from nbq.core.events import Outcome
 from nbq.core.facts import Ended, Inherited, Settled
-from nbq.core.model import BlockMeta, EngineInfo, Graph, Index, Many, MaybeIndex, Slice, Text
+from nbq.core.model import BlobName, BlockMeta, EngineInfo, Graph, Index, Many, MaybeIndex, Slice, Text
 from nbq.core.views import ClusterView, ElementView, RunView
 from nbq.errors import ProtocolError
 
@@ -93,7 +93,6 @@ Role = Literal["client", "engine", "viewer"]
 
 RunId = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Address = Annotated[bytes, Meta(min_length=16, max_length=16)]
-BlobName = Annotated[str, Meta(max_length=64, pattern="^[0-9a-f]*$")]
 GivenId = Annotated[str, Meta(min_length=1, max_length=200)]
 Token = Annotated[int, Meta(ge=0)]
 Bytes = Annotated[bytes, Meta(max_length=FRAME_LIMIT)]
@@ -217,20 +216,21 @@ class Ask(Struct, frozen=True, array_like=True, tag=10):
     """A question. Answered by Found, Answer or Rejected with the same request number.
 
     Args:
-        what: ``find`` (``text`` is an id), ``cluster``, ``runs``, ``tasks`` or ``element``.
+        what: ``find`` (``text`` is an id), ``cluster``, ``runs``, ``tasks``, ``nodes`` (of ``run``: how
+            many elements are in each state) or ``element``.
         text: An id; or for ``runs`` and ``tasks`` a task name to look for ("" for all).
         limit: How many rows at most, newest first.
         state: For ``tasks``: only elements in this state ("" for all).
-        owner: For ``runs``: only runs submitted with this key id ("" for all).
-        run, node, index: For ``element``.
+        mine: For ``runs``: only runs submitted with the key of who asks.
+        run, node, index: For ``nodes`` and ``element``.
     """
 
     request: int
-    what: Literal["find", "cluster", "runs", "tasks", "element"]
+    what: Literal["find", "cluster", "runs", "tasks", "nodes", "element"]
     text: Text = ""
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     state: Text = ""
-    owner: Text = ""
+    mine: bool = False
     run: Annotated[bytes, Meta(max_length=16)] = b""
     node: Index = 0
     index: Index = 0
@@ -293,9 +293,10 @@ class Beat(Struct, frozen=True, array_like=True, tag=17):
 
 
 class NeedFunctions(Struct, frozen=True, array_like=True, tag=18):
-    """These functions are missing: an engine asks (answered by Functions), or the hub does
+    """These functions are missing.
 
-    when it gets a Submit that names them (to be answered by PutFunctions and the Submit again).
+    An engine asks (answered by Functions), or the hub does when it gets a Submit that names them (to be
+    answered by PutFunctions and the Submit again).
     """
 
     addresses: list[Address]
@@ -378,6 +379,7 @@ class Answer(Struct, frozen=True, array_like=True, tag=108):
     cluster: ClusterView | None = None
     runs: list[RunView] = []
     elements: list[ElementView] = []
+    nodes: list[dict[str, int]] = []
 
 
 class Found(Struct, frozen=True, array_like=True, tag=109):

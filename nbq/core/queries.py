@@ -11,7 +11,7 @@ from nbq.core.runs import Node, Run
 from nbq.core.scheduler import Scheduler
 from nbq.core.views import ElementView, EngineView, QueueView, RunView
 
-__all__ = ["count_states", "element", "engines", "find", "queues", "rows", "runs", "shown_state", "tasks"]
+__all__ = ["count_states", "element", "engines", "find", "queues", "runs", "shown_state", "tasks"]
 
 
 def shown_state(state: int) -> str:
@@ -110,13 +110,13 @@ def runs(scheduler: Scheduler, name: str, owner: str, limit: int) -> list[RunVie
             continue
         if name and all(node.spec.task != name for node in run.nodes):
             continue
-        found.extend(rows(run, limit - len(found)))
+        found.extend(_rows(run, limit - len(found)))
         if len(found) >= limit:
             break
     return found
 
 
-def rows(run: Run, limit: int) -> Iterator[RunView]:
+def _rows(run: Run, limit: int) -> Iterator[RunView]:
     """Yield the row of a run; for a batch of separate calls one for each of the first."""
     task = run.nodes[-1].spec.task
     if not run.graph.each:

@@ -39,7 +39,7 @@ class Child:
         os.lseek(self._output, 0, os.SEEK_SET)
         appending = os.open(f"/proc/self/fd/{self._output}", os.O_RDWR | os.O_APPEND)
         handles = (theirs.fileno(), self._page_handle, self._output)
-        argv = [sys.executable, "-m", "nbq.engines.slot", *map(str, handles)]
+        argv = [sys.executable, "-P", "-m", "nbq.engines.slot", *map(str, handles)]
         self.process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=appending, stderr=appending, pass_fds=handles,
             start_new_session=True, env=environment,

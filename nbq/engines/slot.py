@@ -140,9 +140,7 @@ class Slot:
 
 def _prepare(init: pipe.Init) -> str:
     """Make the process what tasks expect; returns what went wrong, for the supervisor's log."""
-    for path in init.sys_path:
-        if path not in sys.path:
-            sys.path.append(path)
+    sys.path[:] = [*init.sys_path, *(path for path in sys.path if path not in init.sys_path)]
     if init.cwd:
         with contextlib.suppress(OSError):  # another host has other folders
             os.chdir(init.cwd)

@@ -60,6 +60,7 @@ class EngineOptions(Struct, frozen=True):
         sys_path: Folders added to the slots' import path.
         cwd: The slots' working folder; empty for the engine's own.
         element_limit: The most bytes that a result may have.
+        via: ``USER@HOST`` through which the hub is reached by ssh; empty to dial it directly.
     """
 
     connection: Connection
@@ -72,6 +73,7 @@ class EngineOptions(Struct, frozen=True):
     sys_path: list[str] = []
     cwd: str = ""
     element_limit: int = payload.ELEMENT_LIMIT
+    via: str = ""
 
 
 class Supervisor:

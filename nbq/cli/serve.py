@@ -1,0 +1,83 @@
+"""``nbq hub`` and ``nbq engine``: the processes that serve."""
+
+from __future__ import annotations
+
+import click
+
+__all__ = ["engine", "hub"]
+
+
+@click.command(short_help="Run a hub: the broker and scheduler.")
+@click.option("--name", default="default", show_default=True, help="The name by which it is found on this host.")
+@click.option("--data", default="", metavar="DIR", help="Its data folder.  [default: one for each name]")
+@click.option(
+    "--bind", multiple=True, metavar="tcp://HOST:PORT",
+    help="Listen for other hosts too, encrypted; port 0 takes a free one. May be given more than once.",
+)  # fmt: skip
+@click.option("--advertise", metavar="HOST", help="What other hosts dial, if not the host of --bind.")
+@click.option(
+    "--durability", type=click.Choice(["none", "process", "disk"]), default="disk", show_default=True,
+    help="What acknowledged work survives: engines and clients only; the hub's death too; power loss too.",
+)  # fmt: skip
+@click.option("--idle-exit", type=float, metavar="S", help="End after S seconds without work and clients.")
+@click.option("--parent", type=int, default=0, hidden=True)
+def hub(
+    name: str, data: str, bind: tuple[str, ...], advertise: str | None, durability: str,
+    idle_exit: float | None, parent: int,
+) -> int:  # fmt: skip
+    """Run a hub until it is told to end (Ctrl-C or SIGTERM); acknowledged work is kept.
+
+    At its first start it makes keys and writes three connection files into its data folder: client.json,
+    engine.json and viewer.json. With --bind, copy engine.json to another host and start an engine there:
+
+    \b
+        nbq hub --name team --bind tcp://0.0.0.0:7777 --advertise hub.example.org
+        nbq engine --hub engine.json          # on the other host
+    """
+    import msgspec
+
+    from nbq.serve import HubOptions, run_hub
+
+    options = {
+        "name": name, "data": data, "bind": list(bind), "advertise": advertise, "durability": durability,
+        "idle_exit_s": idle_exit, "parent": parent,
+    }  # fmt: skip
+    return run_hub(msgspec.convert(options, HubOptions))
+
+
+@click.command(short_help="Run an engine: slots that execute tasks.")
+@click.option("--hub", "hub_", metavar="NAME|FILE", help="The hub's name, or its engine.json.  [default: $NBQ_HUB, else default]")
+@click.option("--slots", type=click.IntRange(1, 4096), help="How many tasks run at a time.  [default: one a core]")
+@click.option("--queues", default="default", show_default=True, metavar="A,B", help="What it takes work from.")
+@click.option("--include", multiple=True, metavar="MODULE", help="Import this in every slot at its start. May be given more than once.")
+@click.option("--name", default="", help="Its name on the hub.  [default: host and process]")
+@click.option("--hub-timeout", type=float, metavar="S", help="Give up when the hub is gone for S seconds.  [default: wait for ever]")
+@click.option("--via", metavar="USER@HOST", help="Reach the hub through ssh to this host.")
+@click.option("--parent", type=int, default=0, hidden=True)
+@click.option("--slot-path", multiple=True, hidden=True)
+def engine(
+    hub_: str | None, slots: int | None, queues: str, include: tuple[str, ...], name: str,
+    hub_timeout: float | None, via: str | None, parent: int, slot_path: tuple[str, ...],
+) -> int:  # fmt: skip
+    """Run an engine until it is told to end.
+
+    SIGTERM drains it: running tasks finish, the rest goes back to the hub. Ctrl-C, or a second SIGTERM,
+    stops at once; what was running is run again elsewhere. A hub that goes away is waited for.
+    """
+    import os
+
+    from nbq.engines.supervisor import EngineOptions, run_engine
+    from nbq.settings import find_connection
+
+    options = EngineOptions(
+        find_connection(hub_, "engine"),
+        slots or os.cpu_count() or 1,
+        [queue.strip() for queue in queues.split(",") if queue.strip()],
+        list(include),
+        name,
+        hub_timeout,
+        parent,
+        list(slot_path),
+        via=via or "",
+    )
+    return run_engine(options)

@@ -1,0 +1,505 @@
+"""The client's connection: one background thread that does all input and output.
+
+Calls from any thread put work into the session under one lock and wake the thread; it sends, receives and
+fills replicas, and wakes whoever waits for them. It never runs on the caller's event loop and never runs
+user code, but for the callbacks of ``call_when``, which must be quick.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from nbq import payload, wire
+from nbq.batch import Batch, Minter, PlannedRun, Sealer, stage
+from nbq.bulk import BlobTraffic
+from nbq.core.graph import value_nodes
+from nbq.core.model import Graph, Options
+from nbq.core.views import ElementView
+from nbq.errors import (
+    AuthenticationError,
+    HubBusy,
+    HubError,
+    HubUnreachable,
+    NbqError,
+    Refused,
+    UnknownResult,
+    UsageError,
+    VersionMismatch,
+    WaitTimeout,
+)
+from nbq.replica import Replica
+from nbq.session import Accepted, Answered, ClientSession, Connected, Ended, Event, Lost, RunRefused
+from nbq.settings import Connection, refresh_endpoints
+from nbq.transport import PeerEndpoint
+from nbq.version import versions
+
+__all__ = ["Link"]
+
+_IDLE_S = 0.5
+_FULL_S = 0.005
+_REDIAL_S = 0.3
+_ASK_S = 30.0
+
+M = TypeVar("M", wire.Ask, wire.Cancel, wire.Forget)
+
+
+class Link:
+    """One client's connection to a hub.
+
+    Args:
+        connection: Where the hub listens, and the keys.
+        timeout_s: How long to wait for its first answer.
+
+    Raises:
+        HubUnreachable: Nothing listens there, or it did not answer in time.
+        AuthenticationError: It does not know the key.
+        VersionMismatch: It speaks another version of the protocol.
+    """
+
+    def __init__(self, connection: Connection, timeout_s: float) -> None:
+        self.pid = os.getpid()
+        self.connection = connection
+        self.welcome: wire.Welcome | None = None
+        self.mint = Minter()
+        self._key = bytes.fromhex(connection.payload_key)
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        token = connection.token.encode()
+        self._session = ClientSession(os.urandom(8), connection.role, token, versions())
+        self._replicas: weakref.WeakValueDictionary[bytes, Replica] = weakref.WeakValueDictionary()
+        self._pinned: dict[bytes, Replica] = {}
+        """Replicas of runs that are not acknowledged yet: kept though nobody holds a handle."""
+        self._answers: dict[int, wire.ToPeer] = {}
+        self._batch: Batch | None = None
+        self._closing = False
+        self._lost: HubError | None = None
+        self._temporary = Path(tempfile.mkdtemp(prefix="nbq-client-"))
+        self._traffic = BlobTraffic(self._temporary)
+        self._uploads: dict[bytes, set[str]] = {}
+        """By run: blobs that have to be with the hub before the run is submitted."""
+        self._arrived: set[str] = set()
+        self._refusals: list[NbqError] = []
+        self._dialled_s = 0.0
+        self._endpoint = PeerEndpoint(connection)
+        self._dial(time.monotonic())
+        try:
+            self._handshake(timeout_s)
+        except BaseException:
+            self._end()
+            raise
+        self._thread = threading.Thread(target=self._serve, name="nbq-client", daemon=True)
+        self._thread.start()
+
+    def _handshake(self, timeout_s: float) -> None:
+        until = time.monotonic() + timeout_s
+        while self.welcome is None:
+            error = self._lost or self._endpoint.trouble()
+            if error is None and time.monotonic() > until:
+                where = self._endpoint.address
+                error = HubUnreachable(f"the hub at {where} did not answer within {timeout_s:g} s")
+            if error is not None:
+                raise error
+            self._turn(0.02)
+
+    # -------------------------------------------------------------- the thread
+
+    def _serve(self) -> None:
+        while not self._closing:
+            self._turn(_FULL_S if self._session.outbox and self._session.connected else _IDLE_S)
+        self._end()
+
+    def _end(self) -> None:
+        self._endpoint.close()
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _turn(self, timeout_s: float) -> None:
+        """Receive, take in, send: the whole work of the thread."""
+        messages = self._endpoint.receive(timeout_s)[0]
+        touched: dict[bytes, Replica] = {}
+        with self._changed:
+            now_s = time.monotonic()
+            for message in messages:
+                if isinstance(message, wire.Chunk):
+                    self._traffic.on_chunk(message)
+                elif isinstance(message, wire.Uploaded):
+                    self._traffic.on_uploaded(message)
+                for event in self._session.receive(message, now_s):
+                    replica = self._on_event(event)
+                    if replica is not None and replica.callbacks:
+                        touched[replica.run] = replica
+            self._close_batch()
+            self._move_blobs(now_s)
+            self._session.tick(now_s)
+            self._send()
+            self._watch_hub(now_s)
+            if messages:
+                self._changed.notify_all()
+        for replica in touched.values():
+            replica.callbacks[:] = [callback for callback in list(replica.callbacks) if not callback()]
+
+    def _on_event(self, event: Event) -> Replica | None:
+        match event:
+            case Connected():
+                self.welcome = event.welcome
+                self._endpoint.session = event.welcome.session
+                self._traffic.restart()
+            case Lost():
+                kind = VersionMismatch if event.code == "version" else AuthenticationError
+                self._lost = kind(event.text)
+            case Accepted():
+                replica = self._pinned.pop(event.run, None)
+                if replica is not None:
+                    replica.accepted = True
+                return replica
+            case RunRefused():
+                return self._on_refused(event)
+            case Ended():
+                replica = self._replicas.get(event.run)
+                if replica is None:
+                    self._session.unwatch(event.run)  # nobody holds a handle any more
+                else:
+                    replica.add(event.facts, event.blocks)
+                return replica
+            case Answered():
+                self._answers[event.request] = event.answer
+        return None
+
+    def _on_refused(self, event: RunRefused) -> Replica | None:
+        replica = self._pinned.pop(event.run, None) or self._replicas.get(event.run)
+        error = _refusal(event.code, f"{event.text} [run {event.run.hex()}]")
+        if replica is not None:
+            replica.error = error
+        self._refusals.append(error)
+        return replica
+
+    def _send(self) -> None:
+        outbox = self._session.outbox
+        while outbox and self._session.connected and self._endpoint.send(outbox[0]):
+            outbox.popleft()
+
+    def _dial(self, now_s: float) -> None:
+        self._dialled_s = now_s
+        self._endpoint.send(self._session.hello(now_s))
+
+    def _watch_hub(self, now_s: float) -> None:
+        """Dial again, where the hub listens now, when it is silent."""
+        if self._session.silent(now_s) and now_s - self._dialled_s > _REDIAL_S:
+            self.connection = refresh_endpoints(self.connection)
+            self._endpoint.reset(self.connection)
+            self._dial(now_s)
+
+    def _move_blobs(self, now_s: float) -> None:
+        traffic = self._traffic
+        for name in traffic.departed:
+            for run, names in list(self._uploads.items()):
+                names.discard(name)
+                if not names:
+                    del self._uploads[run]
+                    self._session.release(run, now_s)
+        traffic.departed.clear()
+        self._arrived.update(traffic.arrived)
+        traffic.arrived.clear()
+        if self._session.connected:
+            self._session.outbox.extend(traffic.messages())
+
+    # -------------------------------------------------------------- submitting
+
+    @property
+    def local(self) -> bool:
+        """Return whether the hub shares a folder of blobs with this process."""
+        return self.welcome is not None and bool(self.welcome.blobs)
+
+    def sealer(self) -> Sealer:
+        """Return what makes argument blocks for this hub."""
+        folder = Path(self.welcome.blobs) if self.welcome and self.welcome.blobs else self._temporary
+        return Sealer(self._key, folder, compress=not self.local)
+
+    def upload(self, name: str) -> None:
+        """Send a blob to a hub that does not share a folder."""
+        with self._lock:
+            self._traffic.upload(name)
+            self._endpoint.wake()
+
+    def check_usable(self) -> None:
+        """Check that something can be submitted here.
+
+        Raises:
+            UsageError: The client is closed, another process's, or may only look.
+        """
+        if self.pid != os.getpid():
+            raise UsageError("this client belongs to the parent process: call nbq.connect() here")
+        if self._closing:
+            raise UsageError("this client is closed: call nbq.connect() again")
+        if self.connection.role != "client":
+            raise UsageError(f"a {self.connection.role} key cannot submit: use client.json")
+
+    def add_call(
+        self,
+        task: str,
+        function: bytes,
+        data: bytes,
+        call: payload.Element,
+        options: Options,
+        task_id: str | None,
+    ) -> tuple[Replica, int]:
+        """Add a separate call to what leaves next; returns its run and its place there."""
+        with self._lock:
+            batch = self._batch
+            if batch is None or not batch.takes(function, options):
+                self._close_batch()
+                replica = self._new_replica(self.mint.run(), None)
+                batch = self._batch = Batch(replica, task, function, data, options)
+                self._endpoint.wake()
+            return batch.replica, batch.add(call, task_id)
+
+    def _close_batch(self) -> None:
+        """Hand the open batch to the session; the caller holds the lock."""
+        batch, self._batch = self._batch, None
+        if batch is None:
+            return
+        graph = batch.close()
+        run = batch.replica.run
+        blocks = list(self.sealer().blocks(run, 0, batch.function, batch.calls))
+        stages, submit = stage(run, graph, blocks)
+        self._session.submit(batch.functions, stages, submit, {0: graph.nodes[0].size})
+
+    def _new_replica(self, run: bytes, graph: Graph | None) -> Replica:
+        replica = Replica(run, graph, self._key, self._blob_folder)
+        self._replicas[run] = self._pinned[run] = replica
+        return replica
+
+    def submit_run(self, planned: PlannedRun) -> Replica:
+        """Submit a planned run; returns its replica without waiting for anything."""
+        stages, submit = stage(planned.run, planned.graph, planned.blocks)
+        uploads = {block.blob for block in planned.blocks if block.blob and not self.local}
+        with self._lock:
+            replica = self._new_replica(planned.run, planned.graph)
+            watch = {number: planned.graph.nodes[number].size for number in value_nodes(planned.graph)}
+            for name in uploads:
+                self._traffic.upload(name)
+            if uploads:
+                self._uploads[planned.run] = uploads
+            self._close_batch()
+            self._session.submit(planned.functions, stages, submit, watch, ready=not uploads)
+            self._endpoint.wake()
+        return replica
+
+    def flush(self, timeout: float) -> None:
+        """Wait until the hub has acknowledged everything that was submitted.
+
+        Raises:
+            WaitTimeout: It has not; the message names the runs.
+            NbqError: A submit was refused since the last flush.
+        """
+        until = time.monotonic() + timeout
+        with self._changed:
+            self._close_batch()
+            self._endpoint.wake()
+            while self._pinned:
+                remaining = until - time.monotonic()
+                if self._lost is not None:
+                    raise self._lost
+                if remaining <= 0:
+                    names = ", ".join(run.hex() for run in list(self._pinned)[:5])
+                    raise WaitTimeout(f"{len(self._pinned)} runs are not acknowledged yet: {names}")
+                self._changed.wait(min(remaining, 1.0))
+            refusals, self._refusals = self._refusals, []
+        if refusals:
+            raise refusals[0]
+
+    # -------------------------------------------------------------- replicas
+
+    def known(self, run: bytes, graph: Graph) -> Replica:
+        """Return the replica of a run that the hub is known to have."""
+        with self._lock:
+            replica = self._replicas.get(run)
+            if replica is None:
+                self._session.unwatch(run)  # what an earlier replica of it has seen is gone
+                replica = self._new_replica(run, graph)
+                del self._pinned[run]
+            replica.accepted = True
+            return replica
+
+    def graph(self, replica: Replica) -> Graph:
+        """Return the graph of a run (a batch that is still open is closed for it)."""
+        if replica.graph is None:
+            with self._lock:
+                self._close_batch()
+                self._endpoint.wake()
+        assert replica.graph is not None
+        return replica.graph
+
+    def watch(self, replica: Replica, nodes: list[int]) -> None:
+        """Let the hub send the ends of nodes of a run, if it does not yet."""
+        if replica.graph is None:
+            return  # an open batch: it is watched from its submit on
+        with self._lock:
+            sizes = {n: replica.graph.nodes[n].size for n in nodes if replica.node(n).left}
+            if self._session.watch(replica.run, sizes):
+                self._endpoint.wake()
+
+    def wait(self, replica: Replica, done: Callable[[], object], timeout: float | None) -> bool:
+        """Wait until something holds of a run; returns whether it does.
+
+        Raises:
+            NbqError: The hub did not take the run, or refuses this client.
+        """
+        if done():
+            return True
+        until = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            while not done():
+                if replica.error is not None:
+                    raise replica.error
+                if self._lost is not None:
+                    raise self._lost
+                if self._closing:
+                    raise UsageError("this client is closed: call nbq.connect() again")
+                remaining = 3600.0 if until is None else until - time.monotonic()
+                if remaining <= 0:
+                    return False
+                self._changed.wait(remaining)
+        return True
+
+    def call_when(self, replica: Replica, done: Callable[[], object], callback: Callable[[], object]) -> None:
+        """Call a function once something holds of a run, or the run was refused."""
+
+        def check() -> bool:
+            if not done() and replica.error is None:
+                return False
+            callback()
+            return True
+
+        with self._lock:
+            if not check():
+                replica.callbacks.append(check)
+
+    def future(self, replica: Replica, done: Callable[[], object]) -> asyncio.Future[None]:
+        """Return a future of the running event loop that is done when something holds of a run."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+
+        def finish() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        self.call_when(replica, done, lambda: loop.call_soon_threadsafe(finish))
+        return future
+
+    def _blob_folder(self, name: str) -> Path:
+        """Return the folder that holds a blob; fetch it first if the hub is elsewhere."""
+        if self.welcome is not None and self.welcome.blobs:
+            return Path(self.welcome.blobs)
+        with self._changed:
+            if name not in self._arrived:
+                self._traffic.fetch(name)
+                self._endpoint.wake()
+            while name not in self._arrived:
+                if self._lost is not None or self._closing:
+                    raise self._lost or HubUnreachable("the client was closed")
+                self._changed.wait(1.0)
+        return self._temporary
+
+    # -------------------------------------------------------------- asking
+
+    def ask(self, message: M, timeout: float = _ASK_S) -> wire.ToPeer:
+        """Send a request and wait for its answer.
+
+        Raises:
+            UnknownResult: The hub has no such run or task (any more).
+            Refused: The hub did not do it.
+            HubUnreachable: There was no answer in time.
+        """
+        with self._changed:
+            self._close_batch()
+            request = self._session.next_request()
+            numbered: M = msgspec.structs.replace(message, request=request)
+            self._session.ask(numbered, time.monotonic())
+            self._endpoint.wake()
+            until = time.monotonic() + timeout
+            while request not in self._answers:
+                remaining = until - time.monotonic()
+                if self._lost is not None:
+                    raise self._lost
+                if remaining <= 0 or self._closing:
+                    self._session.drop_request(request)
+                    raise HubUnreachable(f"the hub did not answer within {timeout:g} s")
+                self._changed.wait(min(remaining, 1.0))
+            answer = self._answers.pop(request)
+        if isinstance(answer, wire.Rejected):
+            raise _refusal(answer.code, answer.text)
+        return answer
+
+    def answer(self, message: M) -> wire.Answer:
+        """Send a request and return its answer; raises as ``ask``."""
+        answer = self.ask(message)
+        assert isinstance(answer, wire.Answer)
+        return answer
+
+    def _accepted(self, replica: Replica) -> None:
+        self.graph(replica)
+        self.wait(replica, lambda: replica.accepted, None)
+
+    def element(self, replica: Replica, node: int, index: int) -> ElementView:
+        """Return what the hub knows of an element, after its run was acknowledged."""
+        self._accepted(replica)
+        ask = wire.Ask(0, "element", run=replica.run, node=node, index=index)
+        return self.answer(ask).elements[0]
+
+    def counts(self, replica: Replica, nodes: Iterable[int]) -> dict[str, int]:
+        """Return how many elements of nodes are in each state, after their run was acknowledged."""
+        self._accepted(replica)
+        totals: dict[str, int] = {}
+        rows = self.answer(wire.Ask(0, "nodes", run=replica.run)).nodes
+        for number in nodes:
+            for state, count in rows[number].items():
+                totals[state] = totals.get(state, 0) + count
+        return totals
+
+    def cancel(self, replica: Replica, node: int, lo: int, hi: int) -> int:
+        """Stop elements of a run; returns how many tasks that ended, with those that follow them."""
+        self._accepted(replica)
+        return self.answer(wire.Cancel(0, replica.run, node, lo, hi)).count
+
+    def forget(self, replica: Replica) -> None:
+        """Let the hub drop a finished run."""
+        self._accepted(replica)
+        self.ask(wire.Forget(0, replica.run))
+
+    # -------------------------------------------------------------- ending
+
+    @property
+    def closed(self) -> bool:
+        """Return whether ``close`` was called, or this is another process than the link's own."""
+        return self._closing or self.pid != os.getpid()
+
+    def close(self) -> None:
+        """Tell the hub that this client goes, and hang up."""
+        if self.closed:
+            return
+        with self._changed:
+            self._session.outbox.append(wire.Leaving())
+            self._send()
+            self._closing = True
+            self._changed.notify_all()
+        self._endpoint.wake()
+        self._thread.join(5.0)
+
+
+def _refusal(code: str, text: str) -> NbqError:
+    if code == "busy":
+        return HubBusy(text)
+    if code == "unknown":
+        return UnknownResult(text)
+    return Refused(text, code)

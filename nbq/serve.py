@@ -1,0 +1,163 @@
+"""The hub process from its start to its end: locks, keys, journal, sockets, signals, the loop.
+
+Decides nothing about work; that is the hub's. A data folder and a name serve one hub at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from nbq.blobs import BlobFolder
+from nbq.core.model import Now
+from nbq.core.scheduler import Limits
+from nbq.errors import StoreError
+from nbq.hub import Hub, HubInfo
+from nbq.journal import Journal
+from nbq.security import Keyring, create_keys, publish_endpoints
+from nbq.settings import (
+    Durability,
+    RuntimeFile,
+    check_name,
+    data_dir,
+    private_dir,
+    process_start,
+    runtime_dir,
+    runtime_path,
+    socket_path,
+    write_private,
+)
+from nbq.transport import HubEndpoint
+from nbq.version import versions
+
+__all__ = ["HubOptions", "run_hub"]
+
+_TURN_S = 1.0
+
+
+class HubOptions(Struct, frozen=True):
+    """How a hub is to run.
+
+    Args:
+        name: Its name on this host.
+        data: The folder of its journal, keys and blobs; empty for the usual one of its name.
+        bind: TCP addresses to listen on, beside the local socket.
+        advertise: What other hosts dial instead of the bound host.
+        durability: What its journal survives (``journal.Journal``).
+        idle_exit_s: End after so long without work and clients; None for never.
+        parent: A process with which the hub ends, or 0.
+        limits: The scheduler's bounds.
+    """
+
+    name: str = "default"
+    data: str = ""
+    bind: list[str] = []
+    advertise: str | None = None
+    durability: Durability = "disk"
+    idle_exit_s: float | None = None
+    parent: int = 0
+    limits: Limits = Limits()
+
+
+def run_hub(options: HubOptions) -> int:
+    """Run a hub until it is told to end; returns the exit code.
+
+    Raises:
+        StoreError: Its data folder or name is in use (by the process named), or cannot be used.
+        SettingsError: A name, address or folder cannot be used.
+    """
+    folder = private_dir(Path(options.data) if options.data else data_dir(options.name))
+    with ExitStack() as stack:
+        stack.enter_context(_lock(folder / "hub.lock", f"the data folder {folder}"))
+        name_lock = runtime_dir() / f"{check_name(options.name)}.lock"
+        stack.enter_context(_lock(name_lock, f"the name {options.name!r}"))
+        journal = Journal(folder, options.durability)
+        stack.callback(journal.close)
+        create_keys(folder, options.name, journal.store_id.hex())
+        keyring = Keyring(folder)
+        endpoint = HubEndpoint(socket_path(options.name), options.bind, keyring, options.advertise)
+        stack.callback(endpoint.close)
+        stop = _stop_on_signals(endpoint.wake)
+        _publish(options.name, folder, journal, endpoint.endpoints)
+        stack.callback(runtime_path(options.name).unlink, missing_ok=True)
+        info = HubInfo(options.name, options.durability, os.getpid(), versions())
+        blobs = BlobFolder(folder / "blobs")
+        hub = Hub(endpoint, journal, _now, info, keyring.identify, blobs, options.limits)
+        _say(options, folder, endpoint.endpoints, hub)
+        while not (stop() or _done(options, hub)):
+            hub.turn(_TURN_S)
+        hub.stop()
+    return 0
+
+
+@contextmanager
+def _lock(path: Path, what: str) -> Iterator[None]:
+    """Hold a lock file, with this process's number in it, while a hub runs."""
+    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(handle, 32).decode(errors="replace").strip() or "another process"
+            raise StoreError(
+                f"{what} is in use by the hub with pid {holder}: stop that one, or choose another with "
+                "--name and --data"
+            ) from None
+        os.ftruncate(handle, 0)
+        os.write(handle, str(os.getpid()).encode())
+        yield
+    finally:
+        os.close(handle)
+
+
+def _stop_on_signals(wake: Callable[[], None]) -> Callable[[], bool]:
+    """Let SIGTERM and SIGINT end the loop after its turn; returns what asks whether one came."""
+    came: list[int] = []
+
+    def on_signal(signum: int, _frame: object) -> None:
+        came.append(signum)
+        wake()
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, on_signal)
+    return lambda: bool(came)
+
+
+def _done(options: HubOptions, hub: Hub) -> bool:
+    if options.parent and os.getppid() != options.parent:
+        return True
+    return options.idle_exit_s is not None and time.monotonic() - hub.served_s > options.idle_exit_s
+
+
+def _publish(name: str, folder: Path, journal: Journal, endpoints: list[str]) -> None:
+    """Say where this hub listens: to this host by its runtime file, to others by connection files."""
+    pid = os.getpid()
+    runtime = RuntimeFile(name, pid, process_start(pid), endpoints, str(folder), journal.store_id.hex())
+    write_private(runtime_path(name), msgspec.json.encode(runtime))
+    publish_endpoints(folder, [text for text in endpoints if not text.startswith("ipc://")])
+
+
+def _now() -> Now:
+    return Now(time.monotonic(), time.time())
+
+
+def _say(options: HubOptions, folder: Path, endpoints: list[str], hub: Hub) -> None:
+    left = hub.scheduler.ledger.left
+    with contextlib.suppress(BrokenPipeError):  # nobody reads the log
+        print(
+            f"nbq hub {options.name!r} (pid {os.getpid()}) listens at {' and '.join(endpoints)}\n"
+            f"  data {folder}, durability {options.durability}"
+            + (f", {left:,} unfinished tasks recovered" if left else ""),
+            file=sys.stderr,
+            flush=True,
+        )
