@@ -12,7 +12,6 @@ Layout: ``facts(id, body)`` and ``blocks(id, body)`` with ``id = run << 28 | cou
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import sqlite3
@@ -113,30 +112,20 @@ class Journal:
         self._cached = 0
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(list[Fact])
+        if durability == "none":
+            for name in folder.glob("journal.sqlite*"):
+                name.unlink()
         with contextlib.ExitStack() as undo:
-            undo.callback(os.close, self._lock(folder))
-            if durability == "none":
-                for name in folder.glob("journal.sqlite*"):
-                    name.unlink()
             try:
                 db = sqlite3.connect(self.path, isolation_level=None, timeout=0, cached_statements=64)
                 self._db = undo.enter_context(contextlib.closing(db))
                 self._configure(db)
                 self.store_id, self.epoch = self._begin_epoch()
             except sqlite3.Error as error:
-                raise StoreError(f"cannot use the journal {self.path}: {error}") from error
-            self._open = undo.pop_all()
-
-    def _lock(self, folder: Path) -> int:
-        """Return a lock that lasts until it is closed, or this process ends in whatever way."""
-        handle = os.open(folder / "journal.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            text = f"cannot use the journal {self.path}: another hub has it open"
-            raise StoreError(text) from None
-        return handle
+                busy = getattr(error, "sqlite_errorname", "") == "SQLITE_BUSY"
+                why = "another process has it open" if busy else error
+                raise StoreError(f"cannot use the journal {self.path}: {why}") from error
+            undo.pop_all()
 
     def _configure(self, db: sqlite3.Connection) -> None:
         self.path.chmod(0o600)
@@ -293,7 +282,7 @@ class Journal:
 
     def close(self) -> None:
         """Fold the log into the file and close it."""
-        self._open.close()
+        self._db.close()
 
 
 def _refuse_network_filesystem(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A hub killed in the middle of its work leaves a journal of whole batches, and of all that it had committed."""
+"""A hub killed in the middle of its work leaves a journal of whole batches: all that it had committed."""
 
 from __future__ import annotations
 
