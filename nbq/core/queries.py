@@ -96,7 +96,8 @@ def _in_states(node: Node, wanted: list[State], limit: int) -> list[int]:
     found: list[int] = []
     for state in wanted:
         at = node.state.find(state)
-        while at >= 0 and len(found) < limit:
+        most = len(found) + limit
+        while at >= 0 and len(found) < most:
             found.append(at)
             at = node.state.find(state, at + 1)
     return sorted(found)[:limit]

@@ -25,7 +25,10 @@ def test_what_is_scheduled_or_waits_ends_at_once_and_never_starts():
     rig = Rig()
     rig.join(slots=8)
     run = rig.submit(node("a", 2, countdown_s=5.0), node("b", 2, after_node=0))
-    assert rig.send(CancelAsked(run.id, text="no more")) == ([ended(0, 0, 2, "no more"), ended(1, 0, 2, "no more")], [])
+    assert rig.send(CancelAsked(run.id, text="no more")) == (
+        [ended(0, 0, 2, "no more"), ended(1, 0, 2, "no more")],
+        [],
+    )
     assert rig.tick(10.0) == []
     assert shown(run) == ["RR", "RR"]
 

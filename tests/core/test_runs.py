@@ -137,7 +137,9 @@ def test_a_failed_chain_of_ten_thousand_steps_ends_at_once():
 # ------------------------------------------------------------------ failure
 
 
-def inherited(node_: int, lo: int, hi: int, cause: int, index: int = NONE, state: State = State.FAILURE) -> Inherited:
+def inherited(
+    node_: int, lo: int, hi: int, cause: int, index: int = NONE, state: State = State.FAILURE
+) -> Inherited:
     return Inherited(1, node_, lo, hi, state, cause, index, WALL_S)
 
 

@@ -34,7 +34,12 @@ def test_blocks_that_are_staged_or_in_files_are_not_kept_again():
     rig = Rig()
     number = rig.scheduler.reserve()
     blob = "0" * 32
-    blocks = [BlockMeta(0, 0, 1, 9), BlockMeta(0, 1, 1, 9), BlockMeta(0, 2, 1, 9, blob), BlockMeta(0, 3, 1, 9)]
+    blocks = [
+        BlockMeta(0, 0, 1, 9),
+        BlockMeta(0, 1, 1, 9),
+        BlockMeta(0, 2, 1, 9, blob),
+        BlockMeta(0, 3, 1, 9),
+    ]
     facts, actions = rig.send(submitted(node(size=4), blocks=blocks, number=number, staged=1))
     assert [type(fact) for fact in facts] == [Accepted]
     assert actions == [Keep(number, 1, 0), Keep(number, 3, 2)]
