@@ -8,7 +8,8 @@
     with nbq.Cluster(slots=4) as client:
         add.delay(2, 2).get()
 
-Names are loaded when they are first used, so that ``import nbq`` is quick and opens nothing.
+Names are loaded when they are first used, so that ``import nbq`` is quick and opens nothing. So no module
+here may be called like a public name: loading it would put the module in the name's place.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from nbq.results import AsyncResult, GroupResult, MapResult
-    from nbq.task import Task, task
+    from nbq.tasks import Task, task
 
 _MODULES = {
     "nbq.canvas": ("Signature", "chain", "chord", "group", "signature"),
@@ -62,7 +63,7 @@ _MODULES = {
         "TaskRevoked", "UnknownResult", "UnknownTask", "UsageError", "VersionMismatch", "WaitTimeout",
     ),
     "nbq.results": ("AsyncResult", "GroupResult", "MapResult"),
-    "nbq.task": ("Task", "task"),
+    "nbq.tasks": ("Task", "task"),
 }  # fmt: skip
 
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -15,7 +15,7 @@ from nbq import payload, wire
 from nbq.canvas import Plan, TaskRef
 from nbq.core.model import Graph, NodeSpec, Options
 from nbq.replica import Replica
-from nbq.task import Task
+from nbq.tasks import Task
 from nbq.wire import Block
 
 __all__ = ["Batch", "Minter", "PlannedRun", "Sealer", "seal_plan", "stage"]

@@ -23,7 +23,7 @@ from nbq.functions import FunctionCache, named
 from nbq.link import Link
 from nbq.results import AsyncResult, GroupResult, MapResult, handle
 from nbq.settings import Connection, find_connection, live_runtime
-from nbq.task import Task, registered
+from nbq.tasks import Task, registered
 
 __all__ = ["Client", "connect"]
 

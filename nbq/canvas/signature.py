@@ -32,7 +32,7 @@ __all__ = [
 
 @runtime_checkable
 class TaskRef(Protocol):
-    """What a signature may refer to beside a plain name; ``nbq.task.Task`` is one."""
+    """What a signature may refer to beside a plain name; ``nbq.tasks.Task`` is one."""
 
     @property
     def name(self) -> str:

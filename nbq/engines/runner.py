@@ -24,7 +24,7 @@ from nbq import context, payload
 from nbq.core.model import Many, Slice, State
 from nbq.engines.pipe import Feeding, FunctionBody, Results, Work
 from nbq.errors import IntegrityError, NbqError
-from nbq.task import find_task
+from nbq.tasks import find_task
 from nbq.wire import INLINE_LIMIT, Block
 
 __all__ = ["Batch", "Halted", "Runner", "is_large", "large", "redirect"]

@@ -12,6 +12,8 @@ from fnmatch import fnmatch
 
 import pytest
 
+import nbq
+
 from tests.project.tree import imports, modules, parsed
 
 # Which modules of nbq a module may import.
@@ -41,21 +43,21 @@ LAYERS = {
     "engines.pipe": "wire",
     "engines.session": "core.* wire",
     "engines.child": "engines.pipe",
-    "engines.runner": "context core.* engines.pipe errors payload task wire",
+    "engines.runner": "context core.* engines.pipe errors payload tasks wire",
     "engines.slot": "engines.pipe engines.runner errors payload",
     "engines.supervisor": "bulk core.* engines.child engines.pipe engines.session errors payload settings"
     " transport version wire",
     "engines.launch": "engines.supervisor errors settings transport",
     # The client.
     "functions": "payload",
-    "task": "canvas.* context current errors functions",
+    "tasks": "canvas.* context current errors functions",
     "current": "canvas.* client",
     "session": "core.* wire",
     "replica": "core.* errors payload wire",
-    "batch": "canvas.* core.* payload replica task wire",
+    "batch": "canvas.* core.* payload replica tasks wire",
     "link": "batch bulk core.* errors payload replica session settings transport version wire",
     "results": "canvas.* core.* errors link replica",
-    "client": "batch canvas.* core.* current errors functions link payload results settings task wire",
+    "client": "batch canvas.* core.* current errors functions link payload results settings tasks wire",
     "cluster": "client errors security settings",
     # What users reach all of it by.
     "": "*",
@@ -151,7 +153,7 @@ def _is_datetime(node: ast.expr) -> bool:
 
 @pytest.mark.parametrize("name", [f"nbq.{name}" for name in ("hub", "serve") if f"nbq.{name}" in modules()])
 def test_the_hub_never_comes_near_a_payload(name: str) -> None:
-    assert reached(name) & {"payload", "task", "functions", "canvas", "client", "engines.slot"} == set()
+    assert reached(name) & {"payload", "tasks", "functions", "canvas", "client", "engines.slot"} == set()
 
 
 @pytest.mark.parametrize("name", ["nbq.client", "nbq.engines.supervisor", "nbq.engines.slot"])
@@ -175,6 +177,11 @@ def test_only_settings_reads_the_environment() -> None:
                 yield node.name
 
     assert [name for name, path in modules().items() if names & set(used(parsed(path)))] == ["nbq.settings"]
+
+
+def test_no_module_takes_the_place_of_a_public_name() -> None:
+    """Loading a module ``nbq.task`` would put it where users find the decorator ``nbq.task``."""
+    assert {name for name in modules() if short(name) in nbq.__all__} == set()
 
 
 def test_no_row_is_left_over_from_a_module_that_is_gone() -> None:
