@@ -234,7 +234,8 @@ class ClientSession:
 
     def receive(self, message: ToPeer, now_s: float) -> list[Event]:
         """Take in a message from the hub; returns what happened."""
-        self._heard_s = now_s
+        if self.connected:  # before the welcome, nothing says that the hub knows this connection
+            self._heard_s = now_s
         match message:
             case wire.Welcome():
                 self._on_welcome(message, now_s)
@@ -262,6 +263,7 @@ class ClientSession:
 
     def _on_welcome(self, welcome: wire.Welcome, now_s: float) -> None:
         self.connected = True
+        self._heard_s = now_s
         self._epoch = max(self._epoch, welcome.epoch)
         self._functions.clear()
         for submission in self._submissions.values():

@@ -32,6 +32,8 @@ class Ledger:
         """Elements that have not ended."""
         self.weight = 0
         """Bytes of all blocks."""
+        self.kept = 0
+        """Bytes of the blocks of runs that have ended."""
         self.finished: deque[int] = deque()
         """Runs that have ended, the first first; some may be forgotten already."""
         self.wakes: deque[tuple[Run, int, int, int]] = deque()
@@ -110,6 +112,7 @@ class Ledger:
                 self.wakes.append((run, number, 0, run.nodes[number].spec.size))
         if run.left == 0:
             self.finished.append(run.number)
+            self.kept += run.weight
 
     def _close(self, lease: Lease, lo: int, hi: int) -> None:
         closed = lease.close(lo, hi)
@@ -128,6 +131,7 @@ class Ledger:
         run = self.runs.pop(fact.run)
         del self.by_id[run.id]
         self.weight -= run.weight
+        self.kept -= run.weight
         for node in run.nodes:
             for text in node.spec.ids.values():
                 self.given.pop(text, None)

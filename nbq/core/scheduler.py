@@ -66,7 +66,11 @@ class Limits(Struct, frozen=True):
     elements: int = 20_000_000
     """Elements that have not ended."""
     retention_s: float = 7 * 24 * 3600.0
+    """A run that ended so long ago is forgotten."""
     retention_bytes: int = 1 << 30
+    """Over so many bytes of runs that have ended, the oldest are forgotten."""
+    retention_least_s: float = 60.0
+    """No run is forgotten for its bytes before this age: who waits for it must be able to get it."""
 
 
 class Scheduler:
@@ -554,8 +558,9 @@ class Scheduler:
             if run is None:
                 self.ledger.finished.popleft()
                 continue
-            old = now.wall_s - (run.finished_s or 0.0) > self.limits.retention_s
-            if not old and self.ledger.weight <= self.limits.retention_bytes:
+            age_s = now.wall_s - (run.finished_s or 0.0)
+            heavy = self.ledger.kept > self.limits.retention_bytes
+            if age_s <= self.limits.retention_s and not (heavy and age_s > self.limits.retention_least_s):
                 return
             self.ledger.finished.popleft()
             self._forget(run)

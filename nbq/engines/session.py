@@ -185,7 +185,8 @@ class EngineSession:
 
     def receive(self, message: ToPeer, now_s: float) -> None:
         """Take in a message from the hub."""
-        self._heard_s = now_s
+        if self.connected:  # before the welcome, nothing says that the hub knows this connection
+            self._heard_s = now_s
         match message:
             case wire.Welcome():
                 self._on_welcome(message, now_s)
@@ -218,11 +219,12 @@ class EngineSession:
             case wire.Drain():
                 self.drain()
             case _:
-                pass  # Pong and Stopping say only that the hub was there, which was noted above
+                pass  # Pong and Stopping say only that the hub was there
         self._assign()
 
     def _on_welcome(self, message: wire.Welcome, now_s: float) -> None:
         self.connected = True
+        self._heard_s = now_s
         self.welcome = message
         self._epoch = max(self._epoch, message.epoch)
         for number, (report, _) in list(self._spool.items()):

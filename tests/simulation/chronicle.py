@@ -1,0 +1,203 @@
+"""A second opinion: what committed facts say, kept by the plainest means, and whether it may be so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nbq.core import facts as f
+from nbq.core.facts import End, Ended, Inherited, Leased, Returned, Settled
+from nbq.core.model import NONE, Nested, State
+from nbq.core.runs import states_of
+from tests.simulation.workload import Job, Violation, open_block
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+__all__ = ["Chronicle", "Story"]
+
+Place = tuple[int, int]
+"""Node and index of an element."""
+
+
+class Story:
+    """One run: how each element ended, and under which lease it is."""
+
+    def __init__(self, job: Job, number: int, at_s: float) -> None:
+        self.job = job
+        self.number = number
+        self.at_s = at_s
+        self.ends: dict[Place, tuple[int, State, End]] = {}
+        """Position in the order of ends, state, and fact."""
+        self.leased: dict[Place, int] = {}
+        self.deaths: dict[Place, int] = {}
+        self.count = 0
+
+    def state(self, place: Place) -> State | None:
+        """Return how an element ended, or None."""
+        found = self.ends.get(place)
+        return found[1] if found is not None else None
+
+    def root(self, place: Place) -> Place:
+        """Return the element that an ended element's end goes back to."""
+        fact = self.ends[place][2]
+        while isinstance(fact, Inherited):
+            place = fact.cause_node, place[1] if fact.cause_index == NONE else fact.cause_index
+            fact = self.ends[place][2]
+        return place
+
+
+class Chronicle:
+    """All runs, as committed facts tell of them. Checks each fact against those before it."""
+
+    def __init__(self, world: World) -> None:
+        self.stories: dict[int, Story] = {}
+        self.by_id: dict[bytes, Story] = {}
+        self.forgotten: set[bytes] = set()
+        self.tokens: dict[int, tuple[bytes, int, int]] = {}
+        """Engine, run and node of every lease there ever was."""
+        self._world = world
+
+    def take(self, facts: list[f.Fact]) -> None:
+        """Take in the facts of one batch."""
+        for fact in facts:
+            match fact:
+                case f.Accepted():
+                    self._accepted(fact)
+                case Leased():
+                    self._leased(fact)
+                case Returned():
+                    self._returned(fact)
+                case Settled() | Ended() | Inherited():
+                    self._ended(fact)
+                case f.Forgotten():
+                    self._forgotten(fact)
+
+    def _accepted(self, fact: f.Accepted) -> None:
+        if fact.run in self.stories or fact.id in self.by_id:
+            raise Violation("accepted once", f"run {fact.run} ({fact.id.hex()}) is accepted twice")
+        story = Story(self._world.jobs[fact.id], fact.run, fact.at_s)
+        self.stories[fact.run] = self.by_id[fact.id] = story
+
+    def _leased(self, fact: Leased) -> None:
+        story = self.stories[fact.run]
+        if fact.token in self.tokens:
+            raise Violation("tokens", f"token {fact.token} is given twice")
+        self.tokens[fact.token] = fact.engine, fact.run, fact.node
+        for index in range(fact.lo, fact.hi):
+            place = fact.node, index
+            if place in story.ends:
+                raise Violation("one end", f"{place} of run {fact.run} is leased, but has ended")
+            if place in story.leased:
+                raise Violation("one lease", f"{place} of run {fact.run} is leased twice")
+            for parent in story.job.parents(*place):
+                if story.state(parent) != State.SUCCESS:
+                    raise Violation(
+                        "after parents", f"{place} of run {fact.run} runs, {parent} did not succeed"
+                    )
+            story.leased[place] = fact.token
+
+    def _returned(self, fact: Returned) -> None:
+        story = self.stories[fact.run]
+        for index in range(fact.lo, fact.hi):
+            place = fact.node, index
+            if story.leased.pop(place, None) != fact.token:
+                raise Violation(
+                    "fencing", f"{place} of run {fact.run} is returned by a lease that it is not in"
+                )
+            if fact.charged:
+                story.deaths[place] = story.deaths.get(place, 0) + 1
+                if (fact.token, index) not in self._world.slot_deaths:
+                    raise Violation(
+                        "innocent", f"{place} of run {fact.run} is charged, but no slot died of it"
+                    )
+
+    def _ended(self, fact: End) -> None:
+        story = self.stories[fact.run]
+        states = states_of(fact)
+        if len(states) != fact.hi - fact.lo or min(states) < State.SUCCESS:
+            raise Violation("ends", f"{fact} has states {states!r}")
+        for index in range(fact.lo, fact.hi):
+            place = fact.node, index
+            state = State(states[index - fact.lo])
+            token = story.leased.pop(place, None)
+            if place in story.ends:
+                raise Violation("one end", f"{place} of run {fact.run} ends twice, as {state.name}")
+            if isinstance(fact, Settled):
+                self._check_settled(story, place, fact, token, state)
+            elif isinstance(fact, Ended):
+                self._check_ended(story, place, fact)
+            else:
+                self._check_inherited(story, place, fact, token)
+            story.ends[place] = story.count, state, fact
+        story.count += 1
+
+    def _check_settled(
+        self, story: Story, place: Place, fact: Settled, token: int | None, state: State
+    ) -> None:
+        if token != fact.token:
+            raise Violation(
+                "fencing", f"{place} of run {fact.run} is ended by lease {fact.token}, it is in {token}"
+            )
+        if state != story.job.natural(*place):
+            raise Violation("outcome", f"{place} of run {fact.run} ended as {state.name}")
+        if fact.block == NONE:
+            return
+        data = self._world.disk.block(fact.run, fact.block)
+        elements = open_block(data, story.job.run, fact.node, fact.block_lo, fact.block_n)
+        made, under = msgspec.msgpack.decode(elements[place[1] - fact.block_lo])
+        if under != fact.token:
+            raise Violation("fencing", f"{place} of run {fact.run} was made under {under}, not {fact.token}")
+        call = story.job.call(*place)
+        if made != (call.text if state == State.FAILURE else story.job.value(*place)):
+            raise Violation("value", f"{place} of run {fact.run} has the value {made!r}")
+
+    def _check_ended(self, story: Story, place: Place, fact: Ended) -> None:
+        options = story.job.graph.nodes[place[0]].options
+        if fact.code == "cancelled":
+            right = fact.state == State.REVOKED and place in story.job.cancelled
+        elif fact.code == "expired":
+            right = fact.state == State.REVOKED and (
+                (options.expires_s is not None and fact.at_s >= story.at_s + options.expires_s)
+                or (options.expires_at_s is not None and fact.at_s >= options.expires_at_s)
+            )
+        else:
+            right = fact.state == State.FAILURE and fact.code == "lost" and story.deaths.get(place) == 3
+        if not right:
+            raise Violation("ended why", f"{place} of run {fact.run} ended by {fact}, without a reason")
+
+    def _check_inherited(self, story: Story, place: Place, fact: Inherited, token: int | None) -> None:
+        if token is not None:
+            raise Violation(
+                "after parents", f"{place} of run {fact.run} was leased and then inherits its end"
+            )
+        spec = story.job.graph.nodes[fact.node]
+        cause = fact.cause_node, place[1] if fact.cause_index == NONE else fact.cause_index
+        found = story.ends.get(cause)
+        if found is None or found[1] == State.SUCCESS:
+            raise Violation(
+                "root cause", f"{place} of run {fact.run} is ended by {cause}, which did not fail"
+            )
+        if spec.after_list != NONE:
+            leaves = story.job.leaves(Nested(spec.after_list))
+            bad = [leaf for leaf in leaves if story.state(leaf) not in (None, State.SUCCESS)]
+        else:
+            bad = [
+                leaf for leaf in story.job.parents(*place) if story.state(leaf) not in (None, State.SUCCESS)
+            ]
+        if not bad:
+            raise Violation("root cause", f"{place} of run {fact.run} inherits, but nothing before it failed")
+        first = min(story.ends[leaf][0] for leaf in bad)
+        causes = {story.root(leaf) for leaf in bad if story.ends[leaf][0] == first}
+        if story.root(cause) not in causes:
+            raise Violation("root cause", f"{place} of run {fact.run} names {cause}; it was one of {causes}")
+        if fact.state != story.state(story.root(cause)):
+            raise Violation("root cause", f"{place} of run {fact.run} ended as {fact.state}, unlike {cause}")
+
+    def _forgotten(self, fact: f.Forgotten) -> None:
+        story = self.stories.pop(fact.run)
+        del self.by_id[story.job.run]
+        self.forgotten.add(story.job.run)
+        if len(story.ends) < sum(node.size for node in story.job.graph.nodes):
+            raise Violation("acked is kept", f"run {fact.run} is forgotten before it has finished")

@@ -1,0 +1,175 @@
+"""Clients of a simulated world: the real session, and a user who submits, waits, asks, cancels and forgets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nbq import wire
+from nbq.core.ids import run_text
+from nbq.core.model import NONE
+from nbq.session import Accepted, Answered, ClientSession, Connected, Ended, Event, Lost, RunRefused
+from tests.simulation.peers import PeerActor
+from tests.simulation.workload import FUNCTIONS, Job, Violation, make_job
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+__all__ = ["ClientActor"]
+
+_IDLE_S = 0.5
+
+
+class ClientActor(PeerActor):
+    """One client; ``inherited`` are the jobs of one that was killed, to be taken up again."""
+
+    def __init__(self, world: World, inherited: list[Job]) -> None:
+        session = ClientSession(world.rng.randbytes(8), "client", b"client", {})
+        self.jobs: dict[bytes, Job] = {}
+        self.unfinished: dict[bytes, set[tuple[int, int]]] = {}
+        """Elements that are watched and have not been seen to end, by run."""
+        self._finds: dict[int, Job] = {}
+        self._seen: set[tuple[bytes, int, int]] = set()
+        super().__init__(world, session)
+        self.session: ClientSession = session
+        for job in inherited:
+            self._take_up(job)
+
+    def turn(self) -> None:
+        """Take a turn (``Client._turn``)."""
+        now_s = self.world.now_s
+        messages, self.inbox = self.inbox, []
+        for message in messages:
+            for event in self.session.receive(message, now_s):
+                if isinstance(event, Connected):
+                    self.welcome(message)
+                self._on_event(event)
+        self.session.tick(now_s)
+        self.send_outbox()
+        self.watch_hub()
+        self.wake(now_s + _IDLE_S)
+
+    def _on_event(self, event: Event) -> None:
+        match event:
+            case Accepted():
+                self.jobs[event.run].acked = True
+                self.world.invariants.on_acked(event.run)
+            case Ended():
+                for node, index in self.world.invariants.on_seen(self, event):
+                    if (event.run, node, index) in self._seen:
+                        raise Violation("seen once", f"an end of {node}, {index} came twice to one client")
+                    self._seen.add((event.run, node, index))
+                    self.unfinished[event.run].discard((node, index))
+                if not self.unfinished[event.run]:
+                    del self.unfinished[event.run]
+            case RunRefused():
+                self._on_refused(event)
+            case Answered():
+                self._on_answered(event)
+            case Lost():
+                raise Violation("denied", event.text)
+            case Connected():
+                pass
+
+    def _on_refused(self, event: RunRefused) -> None:
+        job = self.jobs[event.run]
+        job.refused = job.refused or event.code
+        self.unfinished.pop(event.run, None)
+        self.world.invariants.on_refused(job, event.code)
+
+    def _on_answered(self, event: Answered) -> None:
+        job = self._finds.pop(event.request, None)
+        if job is None:
+            return
+        if isinstance(event.answer, wire.Found):
+            if event.answer.graph != job.graph:
+                raise Violation("found", "the hub found another graph than was submitted")
+            self._watch(job)
+        elif job.acked:
+            self.world.invariants.on_refused(job, "unknown")
+        elif not job.refused and self.world.rng.random() < 0.7:
+            self.submit(job)  # its acceptance was never heard of; the same run again is no other run
+
+    # -------------------------------------------------------------- what the user does
+
+    def submit(self, job: Job) -> None:
+        """Submit a job, and mostly wait for it."""
+        self.jobs[job.run] = job
+        self.world.jobs[job.run] = job
+        nodes = job.graph.nodes
+        watch: dict[int, int] = {}
+        submit = job.submit
+        if self.world.rng.random() < 0.9:
+            watch = {number: nodes[number].size for number in job.watched}
+            self._expect(job)
+        else:
+            submit = wire.Submit(submit.run, submit.graph, submit.blocks, submit.staged, False)
+        functions = {node.function: FUNCTIONS[node.function] for node in nodes}
+        self.session.submit(functions, job.stages, submit, watch)
+        self.wake(self.world.now_s)
+
+    def _expect(self, job: Job) -> None:
+        self.unfinished[job.run] = {
+            (number, index) for number in job.watched for index in range(job.graph.nodes[number].size)
+        }
+
+    def _watch(self, job: Job) -> None:
+        nodes = job.graph.nodes
+        if self.session.watch(job.run, {number: nodes[number].size for number in job.watched}):
+            self._seen = {seen for seen in self._seen if seen[0] != job.run}
+            self._expect(job)
+
+    def _take_up(self, job: Job) -> None:
+        self.jobs[job.run] = job
+        request = self.session.next_request()
+        self._finds[request] = job
+        self.session.ask(wire.Ask(request, "find", run_text(job.run)), self.world.now_s)
+
+    def act(self) -> None:
+        """Do one of the things that users do."""
+        world = self.world
+        rng = world.rng
+        acked = [job for job in self.jobs.values() if job.acked and not job.refused]
+        draw = rng.random()
+        if draw < 0.6 or not acked:
+            for _ in range(rng.choice((1, 1, 3))):
+                self.submit(make_job(rng, world.wall_s, world.given, world.profile.largest))
+            return
+        job = rng.choice(acked)
+        request = self.session.next_request()
+        message: wire.Ask | wire.Cancel | wire.Forget
+        if draw < 0.75:
+            message = self._cancel(request, job)
+        elif draw < 0.82:
+            job.forget_asked = True
+            message = wire.Forget(request, job.run)
+        elif draw < 0.9:
+            self.session.unwatch(job.run)
+            self.unfinished.pop(job.run, None)
+            self._take_up(job)
+            return
+        else:
+            what = rng.choice(("cluster", "runs", "tasks", "element", "find"))
+            message = wire.Ask(request, what, run_text(job.run) if what == "find" else "", 10, run=job.run)
+        self.session.ask(message, world.now_s)
+        self.wake(world.now_s)
+
+    def _cancel(self, request: int, job: Job) -> wire.Cancel:
+        rng = self.world.rng
+        nodes = job.graph.nodes
+        if rng.random() < 0.5:
+            job.cancelled.update((n, i) for n, spec in enumerate(nodes) for i in range(spec.size))
+            return wire.Cancel(request, job.run)
+        number = rng.randrange(len(nodes))
+        lo = rng.randrange(nodes[number].size)
+        hi = rng.randint(lo + 1, nodes[number].size)
+        job.cancelled.update((number, index) for index in range(lo, hi))
+        return wire.Cancel(request, job.run, number, lo, hi)
+
+    @property
+    def content(self) -> bool:
+        """Return whether nothing is outstanding."""
+        session = self.session
+        return not (self.unfinished or self._finds or session.unacknowledged or session._requests)
+
+
+assert NONE == -1
