@@ -13,7 +13,6 @@ from fnmatch import fnmatch
 import pytest
 
 import nbq
-
 from tests.project.tree import imports, modules, parsed
 
 # Which modules of nbq a module may import.
