@@ -59,7 +59,7 @@ class Report:
                 for row, reason in run.absent.items():
                     if row not in seen.setdefault((contender, reason), []):
                         seen[contender, reason].append(row)
-        return found + [f"{who}, {' and '.join(rows)}: {why}" for (who, why), rows in seen.items()]
+        return found + [f"{who}: {', '.join(rows)}: {why}" for (who, why), rows in seen.items()]
 
     def about(self) -> list[str]:
         """Return where and how it was measured, as lines."""
