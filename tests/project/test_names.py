@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+import nbq
 from tests.project.tree import modules, parsed
 
 # What `import nbq` loads: a new line here is a cost for every script, notebook and shell command.
@@ -27,6 +28,22 @@ def test_import_nbq_loads_this_and_nothing_heavy() -> None:
     loaded = loaded_by("import nbq")
     assert sorted(name for name in loaded if name.split(".")[0] == "nbq") == LOADED
     assert sorted(loaded.intersection(HEAVY)) == []
+
+
+def test_type_checkers_see_the_public_names() -> None:
+    blocks = [node for node in parsed(modules()["nbq"]).body if isinstance(node, ast.If)]
+    seen = {
+        alias.name
+        for block in blocks
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen | {"__version__"} == set(nbq.__all__)
+
+
+def test_no_module_is_called_like_a_public_name() -> None:
+    assert {name.split(".")[1] for name in modules() if "." in name} & set(nbq.__all__) == set()
 
 
 def test_a_slot_loads_no_notebook_no_socket_and_no_store() -> None:
