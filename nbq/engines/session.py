@@ -40,12 +40,13 @@ _SPEEDS = 10_000
 
 
 class Run(Struct, frozen=True):
-    """Run elements of a lease in a slot, after those that it has."""
+    """Run elements of a lease in a slot, after those that it has; the lease may be lost by now."""
 
     slot: int
     token: int
     lo: int
     hi: int
+    lease: wire.Lease
 
 
 class TakeBack(Struct, frozen=True):
@@ -91,7 +92,7 @@ class _Held:
 
 
 class _Slot:
-    __slots__ = ("bare", "began", "chunks", "running", "since_s", "up")
+    __slots__ = ("bare", "began", "chunks", "halted", "running", "since_s", "stopped", "up")
 
     def __init__(self) -> None:
         self.up = False
@@ -102,6 +103,10 @@ class _Slot:
         """Token and index of the element that was last seen running."""
         self.since_s = 0.0
         self.began = False
+        self.stopped: dict[int, float] = {}
+        """Tokens of what it has that is to be stopped, and the grace of each in seconds."""
+        self.halted: tuple[int, int] | None = None
+        """The element that was last told to stop."""
 
     @property
     def unstarted(self) -> bool:
@@ -321,6 +326,7 @@ class EngineSession:
             if any(c.token == token and c.lo < hi and lo < c.hi for c in slot.chunks):
                 if slot.unstarted:
                     self._take_back(number)
+                slot.stopped[token] = grace_s
                 self.orders.append(Halt(number, token, lo, hi, grace_s))
 
     def drain(self) -> None:
@@ -347,7 +353,9 @@ class EngineSession:
         """
         slot = self._slots[number]
         slot.up = slot.bare = False
-        slot.running = None
+        slot.running = slot.halted = None
+        slot.stopped.clear()
+        self.orders[:] = [order for order in self.orders if order.slot != number]
         for chunk in reversed(slot.chunks):
             held = self._held.get(chunk.token)
             if held is None:
@@ -371,6 +379,15 @@ class EngineSession:
         elif running is not None and not slot.began and now_s - slot.since_s > _BEGAN_S:
             slot.began = True
             self.outbox.append(wire.Began([running]))
+        if running is not None and running[0] in slot.stopped and running != slot.halted:
+            self._halt_late(number, slot, *running)
+
+    def _halt_late(self, number: int, slot: _Slot, token: int, index: int) -> None:
+        """Stop an element that was not yet running when it was to be stopped."""
+        held = self._held.get(token)
+        if held is None or index not in held.open:
+            slot.halted = token, index
+            self.orders.append(Halt(number, token, index, index + 1, slot.stopped[token]))
 
     def ended(self, number: int, outcomes: list[tuple[Outcome, bytes]], now_s: float) -> None:
         """A slot's elements ended; blocks are sealed. What was stopped or taken back is dropped."""
@@ -391,6 +408,8 @@ class EngineSession:
         slot = self._slots[number]
         if slot.chunks:
             chunk = slot.chunks.popleft()
+            if all(other.token != chunk.token for other in slot.chunks):
+                slot.stopped.pop(chunk.token, None)
             held = self._held.get(chunk.token)
             if held is not None:
                 for a, b in reversed(_spans(held.open - held.deferred, chunk.lo, chunk.hi, -1)):
@@ -499,7 +518,7 @@ class EngineSession:
         count = max(1, min(int(_CHUNK_S / max(cost_s, 1e-6)), max(fair, _FEWEST)))
         hi = min(chunk.hi, chunk.lo + count)
         slot.chunks.append(Chunk(chunk.token, chunk.lo, hi))
-        self.orders.append(Run(number, chunk.token, chunk.lo, hi))
+        self.orders.append(Run(number, chunk.token, chunk.lo, hi, held.lease))
         chunk.lo = hi
         if chunk.lo == chunk.hi:
             self._ready.popleft()

@@ -352,7 +352,7 @@ class Supervisor:
                     child.halt(order.token, order.lo, order.hi, order.grace_s)
 
     def _give(self, child: Child, order: Run) -> None:
-        lease = self.session.lease(order.token)
+        lease = order.lease
         if not child.knows_function(lease.function):
             data = self.session.functions[lease.function]
             child.send(pipe.FunctionBody(lease.function, data, self._blobs))

@@ -328,7 +328,7 @@ class EngineActor(PeerActor):
         self.slots[number] = None
         token, index = slot.running or (0, -1)
         self.session.slot_down(number, token, index, slot.evidence, now_s)
-        self._start_at_s[number] = now_s + _RESTART_S * self.world.rng.random()
+        self._start_at_s[number] = now_s + self.world.rng.choice((0.0, 1.0))
 
     def _watch_slots(self, now_s: float) -> None:
         for number, slot in enumerate(self.slots):
@@ -348,7 +348,7 @@ class EngineActor(PeerActor):
                 continue
             match order:
                 case Run():
-                    slot.give(Work(self.session.lease(order.token), order.lo, order.hi))
+                    slot.give(Work(order.lease, order.lo, order.hi))
                 case TakeBack():
                     self.session.took_back(order.slot, slot.take_back())
                 case Halt():

@@ -242,7 +242,7 @@ class Invariants:
     def twin(self, live: Scheduler) -> None:
         """A scheduler that was told all that is on the disk must know what the live one knows."""
         twin = Scheduler(1)
-        for fact in self._world.disk.recover():
+        for fact in self._world.disk.all_facts():
             twin.apply(fact)
         _equal("twin", _durable(twin.ledger), _durable(live.ledger))
 

@@ -33,12 +33,16 @@ class Disk:
 
     def recover(self) -> Iterator[Fact]:
         """Yield all committed facts, each run's in order; forget blocks that belong to no run."""
-        for run in sorted(self.facts):
-            for body in self.facts[run]:
-                yield from _decoder.decode(body)
+        yield from self.all_facts()
         for run in list(self.blocks):
             if run not in self.facts:
                 del self.blocks[run]
+
+    def all_facts(self) -> Iterator[Fact]:
+        """Yield all committed facts, each run's in order, and change nothing."""
+        for run in sorted(self.facts):
+            for body in self.facts[run]:
+                yield from _decoder.decode(body)
 
     def commit(self, batch: Batch) -> None:
         """Store a batch; a hub that is to die dies before this, or right after it."""
