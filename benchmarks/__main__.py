@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -65,6 +66,7 @@ def sizes(contender: str, rows: list[Row], quick: bool) -> dict[str, int]:
 def main() -> int:
     """Install, measure, print; the exit code says whether nbq itself was measured whole."""
     given = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what runs is ended first
     if given.lock:
         contenders.lock(list(PEERS))
         return 0

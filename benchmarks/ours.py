@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 
@@ -28,7 +28,7 @@ with nbq.Cluster(slots=2):
 
 
 @contextmanager
-def cluster(durability: str = "process") -> Iterator[Any]:
+def cluster(durability: Literal["none", "process"] = "process") -> Iterator[Any]:
     """Give the client of a cluster that has done something."""
     with nbq.Cluster(slots=2, durability=durability) as client:
         mapped(client, 1_000)
@@ -96,7 +96,8 @@ def chord(n: int) -> dict[str, float]:
 def array(n: int) -> dict[str, float]:
     """Measure a large array there and back, with and without a journal."""
     found = {}
-    for durability in ("none", "process"):
+    durabilities: tuple[Literal["none", "process"], ...] = ("none", "process")
+    for durability in durabilities:
         with cluster(durability):
             found[durability] = 1e3 * script.there_and_back(lambda a: tasks.same.delay(a).get(), n)
     return found
@@ -110,18 +111,13 @@ def million(n: int) -> dict[str, float]:
         rss = psutil.Process(hub_pid(client)).memory_info().rss
     with cluster() as client:
         small = statistics.median(mapped(client, 10_000) for _ in range(5))
-        hub = psutil.Process(hub_pid(client))
-        everyone = [psutil.Process(), *psutil.Process().children(recursive=True)]
-        before = cpu_s([hub]), cpu_s(everyone)
+        me, hub = psutil.Process(), psutil.Process(hub_pid(client))
+        engine = [child for child in me.children(recursive=True) if child != hub]
+        parts = {"client_cpu": [me], "hub_cpu": [hub], "engine_cpu": engine}
+        before = {name: cpu_s(processes) for name, processes in parts.items()}
         rate = mapped(client, n)
-        after = cpu_s([hub]), cpu_s(everyone)
-    return {
-        "rss": rss / 1e6,
-        "rate": rate,
-        "to_10k": rate / small,
-        "hub_cpu": (after[0] - before[0]) * 1e6 / n,
-        "all_cpu": (after[1] - before[1]) * 1e6 / n,
-    }
+        cpu = {name: (cpu_s(processes) - before[name]) * 1e6 / n for name, processes in parts.items()}
+    return {"rss": rss / 1e6, "rate": rate, "to_10k": rate / small, **cpu}
 
 
 def hub_pid(client: Any) -> int:

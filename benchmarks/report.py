@@ -116,7 +116,8 @@ def table(report: Report) -> list[list[str]]:
             title = figure.title.format(n=f"{row.n[report.quick]:,}")
             line = [f"{title}, {figure.unit}", figure.target, _number(own)]
             for name in contenders:
-                line.append(_beside(figure, own, report.median(name, row.name, figure.name)))
+                other = report.median(name, row.name, figure.against or figure.name)
+                line.append(_beside(figure, own, other))
             lines.append(line)
     return lines
 
