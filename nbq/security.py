@@ -13,6 +13,8 @@ import hashlib
 import hmac
 import secrets
 import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -24,20 +26,39 @@ from msgspec import Struct
 from nbq.errors import SettingsError
 from nbq.settings import Connection, private_dir, read_private, write_private
 
-__all__ = ["ROLES", "Gatekeeper", "Keyring", "add_key", "create_keys", "publish_endpoints"]
+__all__ = [
+    "ROLES",
+    "ZAP_DOMAIN",
+    "Gatekeeper",
+    "KeyNote",
+    "Keyring",
+    "add_key",
+    "create_keys",
+    "issue_key",
+    "list_keys",
+    "publish_endpoints",
+    "revoke_key",
+]
 
 Role = Literal["client", "engine", "viewer"]
 ROLES: tuple[Role, ...] = ("client", "engine", "viewer")
+ZAP_DOMAIN = b"nbq"
 _PAYLOAD_KEY_BYTES = 32
 _ZAP_ADDRESS = "inproc://zeromq.zap.01"
-_ZAP_POLL_MS = 200
 
 
-class _Authorized(Struct, frozen=True):
+class KeyNote(Struct, frozen=True):
+    """What a hub keeps of a key: who may come in with it, and as what; no secrets.
+
+    ``label`` says for people whose it is, and ``made_s`` when it was made (Unix time).
+    """
+
     kid: str
     role: Role
     public_key: str
     token_digest: str
+    label: str = ""
+    made_s: float = 0.0
 
 
 class _HubSecret(Struct, frozen=True):
@@ -55,14 +76,17 @@ def create_keys(folder: Path, name: str, store: str) -> None:
     public, secret = zmq.curve_keypair()
     own = _HubSecret(public.decode(), secret.decode())
     for role in ROLES:
-        add_key(folder, name, role, own.public_key, payload_key, store, folder / f"{role}.json")
+        path = folder / f"{role}.json"
+        path.unlink(missing_ok=True)  # of a start that did not come to its end
+        add_key(folder, name, role, own.public_key, payload_key, store, path)
     write_private(folder / "hub.secret", msgspec.json.encode(own))
 
 
 def add_key(
-    folder: Path, name: str, role: Role, server_key: str, payload_key: str, store: str, path: Path
-) -> Connection:
-    """Make one more key, note its public half, and write its connection file.
+    folder: Path, name: str, role: Role, server_key: str, payload_key: str, store: str, path: Path,
+    label: str = "", endpoints: Sequence[str] = (),
+) -> KeyNote:  # fmt: skip
+    """Make one more key, note its public half, and write its connection file; returns the note.
 
     Raises:
         SettingsError: The connection file exists already.
@@ -73,14 +97,73 @@ def add_key(
     token = secrets.token_hex(32)
     kid = secrets.token_hex(4)
     connection = Connection(
-        name, role, [], server_key, public.decode(), secret.decode(), token,
+        name, role, list(endpoints), server_key, public.decode(), secret.decode(), token,
         "" if role == "viewer" else payload_key, store,
     )  # fmt: skip
     digest = hashlib.blake2b(token.encode(), digest_size=32).hexdigest()
-    note = _Authorized(kid, role, public.decode(), digest)
+    note = KeyNote(kid, role, public.decode(), digest, label or role, time.time())
     write_private(folder / "authorized" / f"{kid}.json", msgspec.json.encode(note))
     write_private(path, msgspec.json.encode(connection))
-    return connection
+    return note
+
+
+def issue_key(folder: Path, label: str, role: Role, path: Path) -> KeyNote:
+    """Make a key for somebody, as ``nbq key add`` does; a hub that runs takes it at once.
+
+    Args:
+        folder: The hub's data folder.
+        label: Whose it is, for people.
+        role: What it is for.
+        path: The connection file to write.
+
+    Raises:
+        SettingsError: The file exists, or the folder has no connection file any more to learn from what
+            the new one needs (for a client or an engine that is the payload key too).
+    """
+    for known in ROLES:
+        like = folder / f"{known}.json"
+        if like.exists() and (role == "viewer" or known != "viewer"):
+            break
+    else:
+        needed = "a connection file" if role == "viewer" else "client.json or engine.json"
+        raise SettingsError(f"{folder} has not {needed}, which a new key is made from: copy it back there")
+    found = msgspec.json.decode(read_private(like), type=Connection)
+    return add_key(
+        folder, found.name, role, found.server_key, found.payload_key, found.store, path, label,
+        found.endpoints,
+    )  # fmt: skip
+
+
+def list_keys(folder: Path) -> list[KeyNote]:
+    """Return the keys that may come in, oldest first.
+
+    Raises:
+        SettingsError: A note of a key is damaged or open to others.
+    """
+    notes: list[KeyNote] = []
+    for path in (folder / "authorized").glob("*.json"):
+        try:
+            notes.append(msgspec.json.decode(read_private(path), type=KeyNote))
+        except FileNotFoundError:
+            continue  # it was revoked just now
+        except msgspec.DecodeError as error:
+            raise SettingsError(f"the key noted in {path} cannot be read: {error}") from None
+    return sorted(notes, key=lambda note: (note.made_s, note.kid))
+
+
+def revoke_key(folder: Path, kid: str) -> KeyNote:
+    """Let nobody come in with a key any more; returns what was noted of it.
+
+    Connections that are open with it stay open until they end, or the hub does.
+
+    Raises:
+        SettingsError: There is no such key.
+    """
+    found = next((note for note in list_keys(folder) if note.kid == kid), None)
+    if found is None:
+        raise SettingsError(f"{folder} knows no key {kid!r}: 'nbq key list' shows all")
+    (folder / "authorized" / f"{kid}.json").unlink()
+    return found
 
 
 def publish_endpoints(folder: Path, endpoints: list[str]) -> None:
@@ -95,7 +178,7 @@ def publish_endpoints(folder: Path, endpoints: list[str]) -> None:
 
 
 class Keyring:
-    """The keys of a hub, as its data folder has them.
+    """The keys of a hub, as its data folder has them now: one added or revoked counts at once.
 
     Raises:
         SettingsError: A file of keys is missing, damaged or open to others.
@@ -104,27 +187,39 @@ class Keyring:
     def __init__(self, folder: Path) -> None:
         try:
             own = msgspec.json.decode(read_private(folder / "hub.secret"), type=_HubSecret)
-            notes = [
-                msgspec.json.decode(read_private(path), type=_Authorized)
-                for path in sorted((folder / "authorized").glob("*.json"))
-            ]
+            self._folder = folder
+            self._seen = self._names(), list_keys(folder)
         except (FileNotFoundError, msgspec.DecodeError) as error:
             raise SettingsError(f"the keys in {folder} cannot be read: {error}") from None
         self.public_key = own.public_key
         self.secret_key = own.secret_key
-        self._by_key = {note.public_key: note for note in notes}
-        self._notes = notes
+
+    def _names(self) -> list[str]:
+        return sorted(path.name for path in (self._folder / "authorized").iterdir())
+
+    def _notes(self) -> list[KeyNote]:
+        """Return the keys; read again if there are others than before.
+
+        A folder that cannot be read lets nobody in: it may have been made so to revoke a key.
+        """
+        try:
+            names = self._names()
+            if names != self._seen[0]:
+                self._seen = names, list_keys(self._folder)
+        except (OSError, SettingsError):
+            return []
+        return self._seen[1]
 
     def user_of_key(self, public_key: str) -> str | None:
         """Return the ZAP user id ("kid:role") of a public key, or None."""
-        note = self._by_key.get(public_key)
-        return f"{note.kid}:{note.role}" if note is not None else None
+        found = (note for note in self._notes() if note.public_key == public_key)
+        return next((f"{note.kid}:{note.role}" for note in found), None)
 
     def identify(self, user: str | None, token: bytes) -> tuple[str, Role] | None:
         """Return key id and role of a peer: by its CURVE user id, or over ipc by its token."""
         digest = hashlib.blake2b(token, digest_size=32).hexdigest()
         found = None
-        for note in self._notes:
+        for note in self._notes():
             same = (
                 hmac.compare_digest(note.token_digest, digest)
                 if user is None
@@ -143,6 +238,7 @@ class Gatekeeper:
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], keyring: Keyring) -> None:
+        self._context = context
         self._keyring = keyring
         self._socket = context.socket(zmq.REP)
         self._socket.linger = 0
@@ -153,16 +249,14 @@ class Gatekeeper:
 
     def _serve(self) -> None:
         while not self._stop.is_set():
-            if not self._socket.poll(_ZAP_POLL_MS):
-                continue
-            frames = self._socket.recv_multipart()
-            self._socket.send_multipart(self._verdict(frames))
+            self._socket.send_multipart(self._verdict(self._socket.recv_multipart()))
         self._socket.close()
 
     def _verdict(self, frames: list[bytes]) -> list[bytes]:
         request = frames[1] if len(frames) > 1 else b""
         user = None
-        if len(frames) == 7 and frames[0] == b"1.0" and frames[5] == b"CURVE" and len(frames[6]) == 32:
+        ours = len(frames) == 7 and frames[0] == b"1.0" and frames[2] == ZAP_DOMAIN
+        if ours and frames[5] == b"CURVE" and len(frames[6]) == 32:
             user = self._keyring.user_of_key(zmq.utils.z85.encode(frames[6]).decode())
         if user is None:
             return [b"1.0", request, b"400", b"unknown key", b"", b""]
@@ -171,4 +265,8 @@ class Gatekeeper:
     def close(self) -> None:
         """Stop; handshakes are refused from here on (the domain is enforced)."""
         self._stop.set()
-        self._thread.join()
+        with self._context.socket(zmq.REQ) as bell:
+            bell.linger = 0
+            bell.connect(_ZAP_ADDRESS)
+            bell.send(b"")  # so that the thread looks at the event
+            self._thread.join()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 
 __all__ = ["__version__", "versions"]
 
@@ -12,6 +11,8 @@ __version__ = "0.1.0"
 
 def versions() -> dict[str, str]:
     """Return the versions that matter between peers."""
+    from importlib.metadata import PackageNotFoundError, version  # as slow to load as all of click
+
     try:
         pickler = version("cloudpickle")
     except PackageNotFoundError:
