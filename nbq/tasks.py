@@ -178,9 +178,7 @@ def task(
     return _make(function, name, bind, options)
 
 
-def _make(
-    function: Callable[P, R], name: str | None, bind: bool, options: Mapping[str, Any]
-) -> Task[P, R]:
+def _make(function: Callable[P, R], name: str | None, bind: bool, options: Mapping[str, Any]) -> Task[P, R]:
     made = Task(function, name, bind, options)
     _registry[made.name] = made
     return made
@@ -193,6 +191,8 @@ def registered(name: str) -> Task[..., Any] | None:
 
 def find_task(name: str, module: str | None) -> Task[..., Any]:
     """Return the task of a name, importing its module if it is not known yet.
+
+    Without a module, that is what the name itself says before its last dot, if there is such a module.
 
     Raises:
         UnknownTask: No module that is imported here makes a task of this name; names near ones.
@@ -207,6 +207,8 @@ def find_task(name: str, module: str | None) -> Task[..., Any]:
                 f"there, or start the engine with --include {module}"
             ) from error
         found = _registry.get(name)
+    if found is None and module is None:
+        found = _find_by_dots(name)
     if found is None:
         near = difflib.get_close_matches(name, _registry, 3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
@@ -215,6 +217,22 @@ def find_task(name: str, module: str | None) -> Task[..., Any]:
             "import the module that makes it)"
         )
     return found
+
+
+def _find_by_dots(name: str) -> Task[..., Any] | None:
+    module = name.rpartition(".")[0]
+    if module in sys.modules or not all(part.isidentifier() for part in module.split(".")):
+        return None
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        absent = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
+        if not absent:
+            raise UnknownTask(
+                f"the engine cannot import {module!r}, where task {name!r} may be ({error}): install "
+                "there what it needs"
+            ) from error
+    return _registry.get(name)
 
 
 @task(name=EMPTY)
