@@ -8,6 +8,7 @@ folders 0700, files 0600, owned by the user, never through a symbolic link.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -144,7 +145,8 @@ def private_dir(path: Path) -> Path:
     Raises:
         SettingsError: It is a link, belongs to somebody else, or is open to others.
     """
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):  # whatever is there is looked at below
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode):
         raise SettingsError(f"{path} is not a folder (or is a link): name another one")

@@ -24,7 +24,7 @@ import zmq.utils.z85
 
 from nbq import wire
 from nbq.errors import AuthenticationError, HubError, HubUnreachable, ProtocolError, SettingsError
-from nbq.security import Gatekeeper, Keyring
+from nbq.security import ZAP_DOMAIN, Gatekeeper, Keyring
 from nbq.settings import Connection
 from nbq.wire import ToHub, ToPeer
 
@@ -33,7 +33,8 @@ __all__ = ["Arrival", "Delivery", "HubEndpoint", "HubTransport", "PeerEndpoint"]
 _DRAIN_MESSAGES = 256
 _DRAIN_S = 0.002
 _HIGH_WATER = 1000
-_DOMAIN = b"nbq"
+_CURVE_BYTES = 64
+"""What encryption adds to a frame, at most."""
 _IPC, _TCP = b"\0", b"\1"
 
 
@@ -71,7 +72,7 @@ class HubTransport(Protocol):
 def _common(socket: zmq.Socket[bytes]) -> None:
     socket.linger = 0
     socket.sndhwm = socket.rcvhwm = _HIGH_WATER
-    socket.maxmsgsize = wire.FRAME_LIMIT
+    socket.maxmsgsize = wire.FRAME_LIMIT + _CURVE_BYTES
     socket.handshake_ivl = 5000
     socket.heartbeat_ivl = 2000
     socket.heartbeat_timeout = 10000
@@ -102,13 +103,17 @@ class HubEndpoint:
         self._waker = _Waker()
         self._poller.register(self._waker.fd, zmq.POLLIN)
         self._sockets: dict[bytes, zmq.Socket[bytes]] = {}
-        self._greeted: set[bytes] = set()
-        """TCP peers whose hello has been received: their later frames carry nothing to look up."""
+        self._greeted: dict[bytes, str] = {}
+        """Users of the TCP peers whose hello has been received: it is looked up but once."""
         self.endpoints: list[str] = []
-        if ipc is not None:
-            self._listen_ipc(ipc)
-        if tcp:
-            self._listen_tcp(tcp, keyring, advertise)
+        try:
+            if ipc is not None:
+                self._listen_ipc(ipc)
+            if tcp:
+                self._listen_tcp(tcp, keyring, advertise)
+        except (SettingsError, zmq.ZMQError):
+            self.close()
+            raise
 
     def _socket(self, kind: bytes) -> zmq.Socket[bytes]:
         socket = self._context.socket(zmq.ROUTER)
@@ -130,7 +135,7 @@ class HubEndpoint:
         socket.curve_server = True
         socket.curve_publickey = keyring.public_key.encode()
         socket.curve_secretkey = keyring.secret_key.encode()
-        socket.zap_domain = _DOMAIN
+        socket.zap_domain = ZAP_DOMAIN
         socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
         for address in addresses:
             if not address.startswith("tcp://"):
@@ -174,7 +179,7 @@ class HubEndpoint:
                     _skip(socket)
                     arrivals.append(Arrival(peer, wire.NO_SESSION, ProtocolError("two frames"), None))
                     continue
-                arrivals.append(_arrival(peer, frame, None))
+                arrivals.append(_arrival(peer, frame, self._greeted.get(peer)))
             if time.perf_counter() > until:
                 return
 
@@ -188,21 +193,22 @@ class HubEndpoint:
         arrival = _arrival(peer, frame.bytes, user)
         if not isinstance(arrival.message, wire.Hello):
             return arrival
-        self._greeted.add(peer)
+        self._greeted[peer] = user
         return arrival
 
     def send(self, peer: bytes, session: bytes, message: ToPeer) -> Delivery:
         """Send a message to a peer, at once or not at all."""
         socket = self._sockets[peer[:1]]
+        frame = wire.encode(message, session)
         try:
             socket.send(peer[1:], zmq.SNDMORE | zmq.NOBLOCK)
-            socket.send(wire.encode(message, session), zmq.NOBLOCK)
+            socket.send(frame, zmq.NOBLOCK)
         except zmq.Again:
             return Delivery.FULL
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
-            self._greeted.discard(peer)
+            self._greeted.pop(peer, None)
             return Delivery.GONE
         return Delivery.SENT
 
