@@ -155,6 +155,7 @@ class EngineSession:
         self._size = 0
         self._heard_s = 0.0
         self._beat_s = 0.0
+        self._asked_s = 0.0
         self._speed_s: dict[bytes, float] = {}
         self._recall = 0
 
@@ -235,11 +236,16 @@ class EngineSession:
         for number, (report, _) in list(self._spool.items()):
             self._spool[number] = report, now_s
             self.outbox.append(report)
+        self._ask(now_s)
+        if self.draining:
+            self.outbox.append(wire.Leaving())
+
+    def _ask(self, now_s: float) -> None:
+        """Ask (again) for the functions that leases wait for."""
+        self._asked_s = now_s
         missing = {m for held in self._held.values() for m in held.missing if isinstance(m, bytes)}
         if missing:
             self.outbox.append(wire.NeedFunctions(sorted(missing)))
-        if self.draining:
-            self.outbox.append(wire.Leaving())
 
     def _on_denied(self, message: wire.Denied) -> None:
         self.connected = False
@@ -457,6 +463,8 @@ class EngineSession:
             if now_s - sent_s > _RESEND_S:
                 self._spool[number] = report, now_s
                 self.outbox.append(report)
+        if now_s - self._asked_s > _RESEND_S:
+            self._ask(now_s)
         self._rescue(now_s)
 
     def _rescue(self, now_s: float) -> None:

@@ -58,9 +58,11 @@ class Chronicle:
         self.tokens: dict[int, tuple[bytes, int, int]] = {}
         """Engine, run and node of every lease there ever was."""
         self._world = world
+        self._dropped: set[int] = set()
 
     def take(self, facts: list[f.Fact]) -> None:
         """Take in the facts of one batch."""
+        self._dropped = {fact.run for fact in facts if isinstance(fact, f.Forgotten)}
         for fact in facts:
             match fact:
                 case f.Accepted():
@@ -142,7 +144,7 @@ class Chronicle:
             )
         if state != story.job.natural(*place):
             raise Violation("outcome", f"{place} of run {fact.run} ended as {state.name}")
-        if fact.block == NONE:
+        if fact.block == NONE or fact.run in self._dropped:
             return
         data = self._world.disk.block(fact.run, fact.block)
         elements = open_block(data, story.job.run, fact.node, fact.block_lo, fact.block_n)

@@ -41,6 +41,10 @@ class Work:
         self.hi = self.cut = hi
         """From ``cut`` on, nothing may be started."""
 
+    def __str__(self) -> str:
+        """Return what a trace shows."""
+        return f"finished {self.lease.token}, {self.lo} to {self.hi}"
+
 
 class Results(msgspec.Struct):
     """Elements that ended in a slot."""
@@ -51,6 +55,10 @@ class Results(msgspec.Struct):
     elements: list[bytes]
     seconds: float = 0.0
     errors: dict[int, str] = {}
+
+    def __str__(self) -> str:
+        """Return what a trace shows."""
+        return f"results {self.lease.token}, {self.lo} to {self.lo + len(self.states)}"
 
 
 class Slot:
@@ -296,6 +304,7 @@ class EngineActor(PeerActor):
         ended: list[tuple[Outcome, bytes]] = []
         while slot.pipe:
             message = slot.pipe.popleft()
+            self.world.say(f"{self.session.info.name} slot {number} says {message}")
             if isinstance(message, Results):
                 ended.extend(self._results(message))
             elif isinstance(message, Work):
@@ -326,6 +335,7 @@ class EngineActor(PeerActor):
 
     def _bury(self, number: int, slot: Slot, now_s: float) -> None:
         self.slots[number] = None
+        self.world.say(f"{self.session.info.name} slot {number} is dead, it ran {slot.running}")
         token, index = slot.running or (0, -1)
         self.session.slot_down(number, token, index, slot.evidence, now_s)
         self._start_at_s[number] = now_s + self.world.rng.choice((0.0, 1.0))
@@ -343,6 +353,7 @@ class EngineActor(PeerActor):
     def _carry_out(self) -> None:
         while self.session.orders:
             order = self.session.orders.pop(0)
+            self.world.say(f"{self.session.info.name} orders {str(order)[:80]}")
             slot = self.slots[order.slot]
             if slot is None:
                 continue

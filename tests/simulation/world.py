@@ -168,7 +168,9 @@ class World:
 
     def say(self, text: str) -> None:
         """Take note of what happens to the world."""
-        self.note("world", text.encode(), text)
+        self.digest.update(text.encode())
+        if self._verbose:
+            print(f"{self.now_s:11.6f} world {text}")
 
     # -------------------------------------------------------------- what others ask
 
