@@ -77,6 +77,7 @@ class Rig:
     """One scheduler, driven by hand."""
 
     def __init__(self, limits: Limits | None = None, epoch: int = EPOCH) -> None:
+        self.epoch = epoch
         self.scheduler = Scheduler(epoch, limits)
         self.mono_s = MONO_S
         self.wall_s = WALL_S
@@ -159,7 +160,7 @@ class Rig:
 
     def twin(self) -> Scheduler:
         """Return a scheduler to which the same facts were applied, before it takes up work."""
-        twin = Scheduler(EPOCH + 1, self.scheduler.limits)
+        twin = Scheduler(self.epoch + 1, self.scheduler.limits)
         for fact in self.facts:
             twin.apply(fact)
         return twin
@@ -169,6 +170,7 @@ class Rig:
         twin = self.twin()
         assert durable(twin) == durable(self.scheduler)
         self.scheduler = twin
+        self.epoch += 1
         facts, actions = twin.recovered(self.now)
         self.facts += facts
         check_counters(twin)
@@ -233,7 +235,8 @@ def durable(scheduler: Scheduler) -> dict[str, Any]:
         "given": ledger.given,
         "left": ledger.left,
         "weight": ledger.weight,
-        "finished": [number for number in ledger.finished if number in ledger.runs],
+        "kept": ledger.kept,
+        "finished": {number for number in ledger.finished if number in ledger.runs},
         "held": {engine.id: engine.count for engine in ledger.fleet.engines.values() if engine.count},
     }
 
@@ -254,6 +257,7 @@ def check_counters(scheduler: Scheduler) -> None:
             assert ledger.fleet.engines[lease.engine].leases[lease.token] is lease
     assert ledger.left == sum(run.left for run in ledger.runs.values())
     assert ledger.weight == sum(run.weight for run in ledger.runs.values())
+    assert ledger.kept == sum(run.weight for run in ledger.runs.values() if not run.left)
     assert len(ledger.leases) == sum(len(run.leases) for run in ledger.runs.values())
     assert {name: queue.queued for name, queue in scheduler.queues.items() if queue.queued} == +queued
     assert {engine.id: engine.count for engine in ledger.fleet.engines.values() if engine.count} == +held

@@ -1,11 +1,10 @@
-"""Cancelling: elements in every state end at once, what runs is interrupted, and what comes later is ignored."""
-
-from tests.core.harness import WALL_S, Rig, done, node, shown
+"""Cancelling: elements in every state end at once, what runs is interrupted, and what comes later counts not."""
 
 from nbq.core.actions import Disown, Interrupt, Reject
 from nbq.core.events import Began, CancelAsked, GaveBack, Reported, SlotDied
 from nbq.core.facts import Ended, Inherited
 from nbq.core.model import Nested, Slice, State
+from tests.core.harness import WALL_S, Rig, done, node, shown
 
 
 def ended(node_: int, lo: int, hi: int, text: str = "cancelled") -> Ended:

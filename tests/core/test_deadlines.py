@@ -1,11 +1,10 @@
 """Deadlines: two clocks that are never mixed; eta, countdown and expiry, also when a clock is set."""
 
-from tests.core.harness import MONO_S, WALL_S, Rig, node, shown
-
 from nbq.core.deadlines import Deadlines
 from nbq.core.events import GaveBack
 from nbq.core.facts import Ended
 from nbq.core.model import Now, State
+from tests.core.harness import MONO_S, WALL_S, Rig, node, shown
 
 
 def test_engines_are_looked_after_by_the_monotonic_clock():

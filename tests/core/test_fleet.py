@@ -1,13 +1,13 @@
 """Engines: credits from measured time, fair shares, retraction, and how an engine is lost."""
 
 import pytest
-from tests.core.harness import Rig, done, info, node, shown, token
 
 from nbq.core.actions import Disown, Grant, Recall
 from nbq.core.events import Beat, Began, EngineGone, EngineLeaving, GaveBack, Reported
 from nbq.core.facts import Returned
 from nbq.core.fleet import Engine, Fleet
 from nbq.core.model import Now
+from tests.core.harness import Rig, done, info, node, shown, token
 
 NOW = Now(0.0, 0.0)
 

@@ -3,10 +3,10 @@
 import math
 
 import pytest
-from tests.core.harness import blocks_of, node
 
 from nbq.core.graph import UnfitGraph, check_graph, value_nodes
 from nbq.core.model import BlockMeta, Graph, Nested, NodeSpec, Options, Slice
+from tests.core.harness import blocks_of, node
 
 ONE = Slice(0, 0, 1)
 

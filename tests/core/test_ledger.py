@@ -1,7 +1,6 @@
 """The ledger: facts alone give the same state, live and in recovery, wherever a crash cuts them."""
 
 import pytest
-from tests.core.harness import EPOCH, WALL_S, Rig, check_counters, done, durable, node, shown, token
 
 from nbq.core.actions import Disown, Interrupt
 from nbq.core.events import Beat, Began, CancelAsked, EngineGone, ForgetAsked, Outcome, Reported, SlotDied
@@ -9,6 +8,7 @@ from nbq.core.facts import Accepted, Ended, Forgotten, Inherited, Leased, Return
 from nbq.core.ledger import Ledger
 from nbq.core.model import BlockMeta, Graph, Nested, Now, Slice, State
 from nbq.core.scheduler import Scheduler
+from tests.core.harness import EPOCH, WALL_S, Rig, check_counters, done, durable, node, shown, token
 
 
 def eventful() -> Rig:

@@ -1,13 +1,13 @@
 """Queries: what people are shown of runs, elements, engines and queues."""
 
 import pytest
-from tests.core.harness import WALL_S, Rig, done, info, node
 
 from nbq.core import queries
 from nbq.core.events import Began, CancelAsked, EngineGone, EngineLeaving, SlotDied
 from nbq.core.model import NONE, State
 from nbq.core.runs import Run
 from nbq.core.views import ElementView, EngineView, QueueView, RunView
+from tests.core.harness import WALL_S, Rig, done, info, node
 
 
 def mixed() -> tuple[Rig, Run]:

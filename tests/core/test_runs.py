@@ -1,10 +1,9 @@
 """Runs: chains, groups and chords, how they succeed, and how a failure reaches all that follows."""
 
-from tests.core.harness import WALL_S, Rig, done, letters, node, shown, token
-
 from nbq.core.facts import Accepted, Inherited, Settled
 from nbq.core.model import NONE, BlockMeta, Graph, Many, Nested, Slice, State
 from nbq.core.runs import Lease, Run, spans
+from tests.core.harness import WALL_S, Rig, done, letters, node, shown, token
 
 
 def chord(header: int, body: str = "sum") -> tuple[Rig, Run]:

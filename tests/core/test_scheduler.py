@@ -1,13 +1,13 @@
 """The scheduler: what is taken, granted in which order, and how outcomes are recorded."""
 
 import pytest
-from tests.core.harness import WALL_S, Rig, address, blocks_of, done, node, shown, token
 
 from nbq.core.actions import Discard, Disown, Grant, Keep, Recall, Reject
 from nbq.core.events import ForgetAsked, Outcome, Reported, SlotDied, Submitted
 from nbq.core.facts import Accepted, Ended, Forgotten, Leased, Returned, Settled
 from nbq.core.model import NONE, BlockMeta, Graph, Nested, NodeSpec, Slice, State
 from nbq.core.scheduler import Limits
+from tests.core.harness import WALL_S, Rig, address, blocks_of, done, node, shown, token
 
 ONE = Slice(0, 0, 1)
 
@@ -340,20 +340,20 @@ def test_finished_runs_are_kept_for_their_time():
     assert list(rig.scheduler.ledger.runs) == [3]
 
 
-def test_the_oldest_finished_runs_make_room_for_new_bytes():
-    rig = Rig(Limits(retention_bytes=40))
+def test_the_oldest_finished_runs_make_room_once_they_could_be_fetched():
+    rig = Rig(Limits(retention_bytes=20, retention_least_s=60.0))
     rig.join()
-    for _ in range(2):
+    for _ in range(3):
         rig.submit(node())
-    rig.work()
-    assert (list(rig.scheduler.ledger.runs), rig.scheduler.ledger.weight) == ([1, 2], 30)
-    rig.submit(node(queue="none"))
-    assert rig.send_after(0.0) == []
-    rig.submit(node(queue="none"))
-    assert rig.send_after(0.0) == [Forgotten(1)]
+        rig.work()
+        rig.tick(10.0)
     rig.submit(node(size=30, queue="none"), most=1)
-    assert rig.send_after(0.0) == [Forgotten(2)]
-    assert list(rig.scheduler.ledger.runs) == [3, 4, 5]
+    assert (rig.scheduler.ledger.weight, rig.scheduler.ledger.kept) == (345, 45)
+    assert rig.send_after(30.0) == []
+    assert rig.send_after(1.0) == [Forgotten(1)]
+    assert rig.send_after(10.0) == [Forgotten(2)]
+    assert rig.send_after(10.0) == []
+    assert (list(rig.scheduler.ledger.runs), rig.scheduler.ledger.kept) == ([3, 4], 15)
 
 
 def test_retention_works_in_slices():
