@@ -157,6 +157,9 @@ def prepare() -> None:
 
 def build() -> None:
     """Make `.venv` anew: the interpreter, uv, the locked packages, and nbq as an editable install."""
+    if Path(sys.prefix) == VENV:  # it is activated, and cannot make itself anew
+        base = str(Path(sys.base_prefix, "bin", f"python3.{sys.version_info.minor}"))
+        os.execv(base, [base, __file__, *sys.argv[1:]])
     missing = [module for module in ("venv", "pip") if importlib.util.find_spec(module) is None]
     if missing:
         names = " ".join(f"python3-{module}" for module in missing)
@@ -164,7 +167,7 @@ def build() -> None:
     say("making .venv (about half a minute, once)")
     must(sys.executable, "-m", "venv", "--clear", "--without-pip", VENV)
     # Without ensurepip there is no pip in .venv: the one beside this Python serves it from outside.
-    pip = [sys.executable, "-m", "pip", "--python", PYTHON, "install", "--quiet"]
+    pip = [sys.executable, "-m", "pip", "--python", PYTHON, "install", "-qq"]
     editable = ["--no-deps", "--no-build-isolation", "--editable", ROOT]
     uv = [BIN / "uv", "pip"]
     if (

@@ -44,9 +44,8 @@ class TaskRef(Protocol):
         """The options that the task has unless a signature or call says otherwise."""
         ...
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the task here."""
-        ...
+    __call__: Callable[..., Any]
+    """Runs the task here."""
 
 
 class _Hooks:

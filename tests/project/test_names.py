@@ -42,10 +42,6 @@ def test_type_checkers_see_the_public_names() -> None:
     assert seen | {"__version__"} == set(nbq.__all__)
 
 
-def test_no_module_is_called_like_a_public_name() -> None:
-    assert {name.split(".")[1] for name in modules() if "." in name} & set(nbq.__all__) == set()
-
-
 def test_a_slot_loads_no_notebook_no_socket_and_no_store() -> None:
     loaded = loaded_by("import nbq.engines.slot")
     assert sorted(loaded & {"IPython", "click", "ipywidgets", "rich", "sqlite3", "tornado", "zmq"}) == []

@@ -59,3 +59,11 @@ def test_every_locked_package_has_one_version_and_hashes(name: str) -> None:
     text = (ROOT / "requirements" / f"{name}.lock").read_text().replace("\\\n", "")
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     assert [line.split()[0] for line in lines if not re.match(r"[\w.-]+==\S+ .*--hash=sha256:", line)] == []
+
+
+def test_the_lock_holds_all_that_the_project_asks_for() -> None:
+    tables = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = tables["project"]["dependencies"] + tables["dependency-groups"]["bootstrap"]
+    wanted += [line for line in tables["dependency-groups"]["dev"] if isinstance(line, str)]
+    locked = re.findall(r"^([\w.-]+)==", (ROOT / "requirements" / "dev.lock").read_text(), re.MULTILINE)
+    assert {re.split(r"[<>=!~\[ ;]", line)[0] for line in wanted} - set(locked) == set()
