@@ -11,6 +11,7 @@ import sys
 
 import click
 
+from nbq.cli.demo import demo
 from nbq.cli.serve import engine, hub
 from nbq.errors import HubError, NbqError
 from nbq.version import __version__
@@ -32,7 +33,7 @@ def nbq() -> None:
     """
 
 
-for command in (hub, engine):
+for command in (hub, engine, demo):
     nbq.add_command(command)
 
 
