@@ -76,7 +76,7 @@ def run_hub(options: HubOptions) -> int:
         StoreError: Its data folder or name is in use (by the process named), or cannot be used.
         SettingsError: A name, address or folder cannot be used.
     """
-    folder = private_dir(Path(options.data) if options.data else data_dir(options.name))
+    folder = private_dir(Path(options.data).absolute() if options.data else data_dir(options.name))
     with ExitStack() as stack:
         stack.enter_context(_lock(folder / "hub.lock", f"the data folder {folder}"))
         name_lock = runtime_dir() / f"{check_name(options.name)}.lock"

@@ -30,6 +30,7 @@ __all__ = [
     "check_name",
     "child_environment",
     "data_dir",
+    "data_folder",
     "find_connection",
     "hub_name",
     "live_runtime",
@@ -113,6 +114,19 @@ def data_dir(name: str) -> Path:
         return Path(base) / check_name(name)
     home = os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser()
     return Path(home) / "nbq" / check_name(name)
+
+
+def data_folder(where: str | None) -> Path:
+    """Return the data folder of a hub: by its name where it keeps it, or by a connection file in it."""
+    text = where or hub_name()
+    if not _is_name(text):
+        return Path(text).absolute().parent
+    live = live_runtime(text)
+    return data_dir(text) if live is None else Path(live.data)
+
+
+def _is_name(text: str) -> bool:
+    return not text.endswith(".json") and os.sep not in text
 
 
 def runtime_dir() -> Path:
@@ -224,8 +238,8 @@ def find_connection(where: str | Path | None, role: Literal["client", "engine", 
     """
     text = str(where) if where is not None else hub_name()
     path = Path(text)
-    if path.suffix != ".json" and os.sep not in text:
-        path = data_dir(text) / f"{role}.json"
+    if _is_name(text):
+        path = data_folder(text) / f"{role}.json"
         if not path.exists():
             raise HubUnreachable(
                 f"no hub named {text!r} was ever started here ({path} is missing): "
