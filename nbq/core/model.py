@@ -185,3 +185,4 @@ class EngineInfo(Struct, frozen=True):
     queues: Annotated[list[Annotated[str, Meta(min_length=1, max_length=200)]], Meta(max_length=1000)]
     python: Text = ""
     nbq: Text = ""
+    cloudpickle: Text = ""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import shutil
 import signal
 import socket
@@ -94,7 +93,7 @@ class Supervisor:
         name = options.name or f"{socket.gethostname()}-{os.getpid()}"
         info = EngineInfo(
             name, socket.gethostname(), os.getpid(), options.slots, options.queues,
-            platform.python_version(), versions()["nbq"],
+            **versions(),
         )  # fmt: skip
         token = options.connection.token.encode()
         self.session = EngineSession(os.urandom(8), info, versions(), token)
