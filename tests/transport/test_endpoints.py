@@ -1,4 +1,4 @@
-"""Sockets: what is sent arrives as it was, what cannot be sent is said, and nothing odd stops the hub's loop."""
+"""Sockets: what is sent arrives as it was, what cannot be sent is said, nothing odd stops the hub's loop."""
 
 from __future__ import annotations
 
