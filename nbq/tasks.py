@@ -213,8 +213,8 @@ def find_task(name: str, module: str | None) -> Task[..., Any]:
         near = difflib.get_close_matches(name, _registry, 3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise UnknownTask(
-            f"the engine knows no task named {name!r}{hint} (start it with --include MODULE to "
-            "import the module that makes it)"
+            f"the engine knows no task named {name!r}{hint} (start it in the folder of the module that makes "
+            "it, or with --include MODULE)"
         )
     return found
 

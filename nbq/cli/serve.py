@@ -8,7 +8,9 @@ __all__ = ["engine", "hub"]
 
 
 @click.command(short_help="Run a hub: the broker and scheduler.")
-@click.option("--name", default="default", show_default=True, help="The name by which it is found on this host.")
+@click.option(
+    "--name", default="default", show_default=True, help="The name by which it is found on this host."
+)
 @click.option("--data", default="", metavar="DIR", help="Its data folder.  [default: one for each name]")
 @click.option(
     "--bind", multiple=True, metavar="tcp://HOST:PORT",
@@ -46,12 +48,31 @@ def hub(
 
 
 @click.command(short_help="Run an engine: slots that execute tasks.")
-@click.option("--hub", "hub_", metavar="NAME|FILE", help="The hub's name, or its engine.json.  [default: $NBQ_HUB, else default]")
-@click.option("--slots", type=click.IntRange(1, 4096), help="How many tasks run at a time.  [default: one a core]")
-@click.option("--queues", default="default", show_default=True, metavar="A,B", help="What it takes work from.")
-@click.option("--include", multiple=True, metavar="MODULE", help="Import this in every slot at its start. May be given more than once.")
+@click.option(
+    "--hub",
+    "hub_",
+    metavar="NAME|FILE",
+    help="The hub's name, or its engine.json.  [default: $NBQ_HUB, else default]",
+)
+@click.option(
+    "--slots", type=click.IntRange(1, 4096), help="How many tasks run at a time.  [default: one a core]"
+)
+@click.option(
+    "--queues", default="default", show_default=True, metavar="A,B", help="What it takes work from."
+)
+@click.option(
+    "--include",
+    multiple=True,
+    metavar="MODULE",
+    help="Import this in every slot at its start. May be given more than once.",
+)
 @click.option("--name", default="", help="Its name on the hub.  [default: host and process]")
-@click.option("--hub-timeout", type=float, metavar="S", help="Give up when the hub is gone for S seconds.  [default: wait for ever]")
+@click.option(
+    "--hub-timeout",
+    type=float,
+    metavar="S",
+    help="Give up when the hub is gone for S seconds.  [default: wait for ever]",
+)
 @click.option("--via", metavar="USER@HOST", help="Reach the hub through ssh to this host.")
 @click.option("--parent", type=int, default=0, hidden=True)
 @click.option("--slot-path", multiple=True, hidden=True)
@@ -59,12 +80,17 @@ def engine(
     hub_: str | None, slots: int | None, queues: str, include: tuple[str, ...], name: str,
     hub_timeout: float | None, via: str | None, parent: int, slot_path: tuple[str, ...],
 ) -> int:  # fmt: skip
-    """Run an engine until it is told to end.
+    """Run an engine until it is told to end. Its slots import from the folder where it is started.
+
+    \b
+        nbq engine --slots 4 --queues default,slow
+        nbq engine --hub engine.json --include shop.tasks
 
     SIGTERM drains it: running tasks finish, the rest goes back to the hub. Ctrl-C, or a second SIGTERM,
     stops at once; what was running is run again elsewhere. A hub that goes away is waited for.
     """
     import os
+    from pathlib import Path
 
     from nbq.engines.supervisor import EngineOptions, run_engine
     from nbq.settings import find_connection
@@ -77,7 +103,7 @@ def engine(
         name,
         hub_timeout,
         parent,
-        list(slot_path),
+        list(slot_path) or [str(Path.cwd())],
         via=via or "",
     )
     return run_engine(options)

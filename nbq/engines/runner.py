@@ -113,7 +113,7 @@ class Runner:
             if len(self._functions) > _FUNCTIONS:
                 self._functions.popitem(last=False)
         if isinstance(found, NbqError):
-            raise found
+            raise found.with_traceback(None)  # it is kept, and must not grow with each call
         return found
 
     def _resolve(self, body: FunctionBody) -> Callable[..., Any]:
