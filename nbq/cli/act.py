@@ -8,7 +8,16 @@ from typing import Any
 import click
 
 from nbq.cli.look import outcome, print_outcome
-from nbq.cli.show import connected, escaped, hub_option, json_option, print_json, print_table, time_text
+from nbq.cli.show import (
+    client_only,
+    connected,
+    escaped,
+    hub_option,
+    json_option,
+    print_json,
+    print_table,
+    time_text,
+)
 from nbq.errors import SettingsError, UnknownResult, WaitTimeout
 
 __all__ = ["call", "cancel", "key"]
@@ -53,6 +62,7 @@ def call(
     keywords = dict(_keyword(text) for text in kw)
     given = {name: value for name, value in options.items() if value is not None}
     with connected(where) as client:
+        client_only(client, "submit")
         found = signature(task, arguments, keywords, **given).apply_async()
         client.flush()
         if no_wait:
@@ -113,6 +123,7 @@ def cancel(where: str | None, ids: tuple[str, ...], all_: bool, yes: bool, as_js
         raise click.UsageError("name the tasks to stop by their ids, or say --all")
     unknown: list[str] = []
     with connected(where) as client:
+        client_only(client, "cancel")
         if all_:
             if not yes:
                 click.confirm("Stop everything that has not ended?", abort=True, err=True)

@@ -261,7 +261,7 @@ def _engines(view: ClusterView) -> Iterator[Check]:
         info = row.info
         has = {"python": info.python, "nbq": info.nbq, "cloudpickle": info.cloudpickle}
         parts = [f"{name} {has[name]} (here {own[name]})" for name in has if has[name] != own[name]]
-        text = f"{info.name!r} on {info.host}: {info.slots} slots, {row.state}"
+        text = f"{info.name!r} on {info.host} (slots: {info.slots}) is {row.state}"
         if info.python.split(".")[:2] != own["python"].split(".")[:2]:
             why = "functions of a notebook cannot be sent between two versions of Python: use one"
             yield Check("wrong", "engine", f"{text}, but it has {', '.join(parts)}; {why}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nbq.cli.show import (
+    client_only,
     connected,
     escaped,
     hub_option,
@@ -17,7 +18,7 @@ from nbq.cli.show import (
     span_text,
     time_text,
 )
-from nbq.errors import Refused, UsageError, WaitTimeout
+from nbq.errors import UsageError, WaitTimeout
 
 if TYPE_CHECKING:
     from nbq.core.views import ClusterView, EngineView
@@ -90,7 +91,7 @@ def _print_status(hub: dict[str, Any], view: ClusterView) -> None:
             [
                 [
                     row.info.name, row.info.host, row.info.slots, row.running, row.held, row.state,
-                    size_text(row.rss), f"{span_text(row.beat_s)} ago",
+                    size_text(row.rss) if row.rss else "", f"{span_text(row.beat_s)} ago",
                 ]
                 for row in view.engines
             ],
@@ -187,8 +188,7 @@ def result(
     from nbq.results import AsyncResult
 
     with connected(where) as client:
-        if client.connection.role != "client":
-            raise Refused(f"a {client.connection.role} key cannot read values: use client.json", code="role")
+        client_only(client, "read values")
         found = client.result(task_id)
         if not wait_s and not found.ready():
             raise WaitTimeout(f"task {task_id} has not ended: --wait 60 waits a minute for it")
