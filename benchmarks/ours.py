@@ -95,7 +95,7 @@ def chord(n: int) -> dict[str, float]:
 
 def array(n: int) -> dict[str, float]:
     """Measure a large array there and back, with and without a journal."""
-    found = {}
+    found: dict[str, float] = {}
     durabilities: tuple[Literal["none", "process"], ...] = ("none", "process")
     for durability in durabilities:
         with cluster(durability):

@@ -64,13 +64,14 @@ class Report:
     def about(self) -> list[str]:
         """Return where and how it was measured, as lines."""
         versions = ", ".join(f"{name} {version}" for name, version in self.versions().items())
+        peer_sizes = self._peer_sizes()
         return [
             f"{datetime.datetime.now():%Y-%m-%d %H:%M}, {os.cpu_count()} cores, "
             f"load {self.load:.1f} at the start, {platform.system()} {platform.release()}",
             versions,
             f"medians of {self.repeat} interleaved repetitions{', quick sizes' if self.quick else ''}; "
             "(xN): nbq is N times better",
-            f"sizes of the peers and the executor: {self._peer_sizes()}",
+            *([f"sizes of the peers and the executor: {peer_sizes}"] if peer_sizes else []),
         ]
 
     def _peer_sizes(self) -> str:

@@ -35,7 +35,8 @@ def run(measures: Mapping[str, Measure | str], versions: Mapping[str, str]) -> N
                 try:
                     found["figures"] = measure(n)
                 except Exception as error:  # a contender may fail in any way; its other rows still count
-                    found["absent"] = f"failed: {type(error).__name__}: {error}"[:300]
+                    said = " ".join(str(error).split())
+                    found["absent"] = f"failed: {type(error).__name__}: {said}"[:300]
             print(json.dumps(found), file=lines)
 
 
