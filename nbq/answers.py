@@ -13,7 +13,9 @@ __all__ = ["answer", "cluster"]
 
 def answer(scheduler: Scheduler, ask: wire.Ask, owner: str) -> wire.Answer | wire.Found | wire.Rejected:
     """Return the answer to a question about runs and elements; ``owner`` is the key of who asks."""
-    unknown = wire.Rejected("unknown", f"the hub has no run or task {ask.text or ask.run.hex()!r}", request=ask.request)
+    unknown = wire.Rejected(
+        "unknown", f"the hub has no run or task {ask.text or ask.run.hex()!r}", request=ask.request
+    )
     match ask.what:
         case "runs":
             rows = queries.runs(scheduler, ask.text, owner if ask.mine else "", ask.limit)

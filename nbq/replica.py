@@ -66,9 +66,7 @@ class Replica:
         blobs: Returns the folder that holds a blob, by its name, once the blob is there.
     """
 
-    def __init__(
-        self, run: bytes, graph: Graph | None, key: bytes, blobs: Callable[[str], Path]
-    ) -> None:
+    def __init__(self, run: bytes, graph: Graph | None, key: bytes, blobs: Callable[[str], Path]) -> None:
         self.run = run
         self.graph = graph
         self.accepted = False

@@ -83,9 +83,7 @@ class _Submission:
         "acked", "functions", "more", "ready", "sent", "sent_s", "sizes", "stages", "submit", "submitted",
     )  # fmt: skip
 
-    def __init__(
-        self, functions: dict[bytes, bytes], stages: list[wire.Stage], submit: wire.Submit
-    ) -> None:
+    def __init__(self, functions: dict[bytes, bytes], stages: list[wire.Stage], submit: wire.Submit) -> None:
         self.functions = functions
         self.stages = stages
         self.submit = submit
@@ -119,9 +117,7 @@ class ClientSession:
         versions: Versions to say hello with.
     """
 
-    def __init__(
-        self, client: bytes, role: wire.Role, token: bytes, versions: dict[str, str]
-    ) -> None:
+    def __init__(self, client: bytes, role: wire.Role, token: bytes, versions: dict[str, str]) -> None:
         self.id = client
         self.outbox: deque[ToHub] = deque()
         self.connected = False
@@ -146,9 +142,7 @@ class ClientSession:
         self.connected = False
         self._heard_s = now_s
         self.outbox.clear()
-        return wire.Hello(
-            wire.PROTOCOL, self._role, self._token, self.id, self._versions, epoch=self._epoch
-        )
+        return wire.Hello(wire.PROTOCOL, self._role, self._token, self.id, self._versions, epoch=self._epoch)
 
     def silent(self, now_s: float) -> bool:
         """Return whether the hub has not been heard for so long that the connection is given up."""

@@ -49,7 +49,6 @@ BlobName = Annotated[str, Meta(pattern=r"\A(?:[0-9a-f]{32})?\Z")]
 """The name of a blob, which is that of its file; empty for none."""
 
 
-
 class State(IntEnum):
     """The state of one element; everything from SUCCESS on is terminal."""
 

@@ -368,9 +368,7 @@ class Scheduler:
         end = min(hi, block_end, lo + min(room, share, _LEASE_SIZE))
         return next(spans(node.state, lo, end, State.QUEUED))[1]
 
-    def _grant(
-        self, run: Run, node: Node, lo: int, hi: int, engine: Engine, cost_s: float, now: Now
-    ) -> None:
+    def _grant(self, run: Run, node: Node, lo: int, hi: int, engine: Engine, cost_s: float, now: Now) -> None:
         self._token += 1
         token = self._token
         self._emit(f.Leased(run.number, node.number, lo, hi, token, engine.id))
@@ -478,9 +476,7 @@ class Scheduler:
         else:
             text = f"it started in {deaths} slots that died; the last: {event.text}"
             number = node.number
-            self._emit(
-                f.Ended(run.number, number, index, index + 1, State.FAILURE, "lost", text, now.wall_s)
-            )
+            self._emit(f.Ended(run.number, number, index, index + 1, State.FAILURE, "lost", text, now.wall_s))
 
     def _on_reported(self, event: Reported, now: Now) -> None:
         engine = self.ledger.fleet.engines.get(event.engine)

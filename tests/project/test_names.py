@@ -42,6 +42,11 @@ def test_type_checkers_see_the_public_names() -> None:
     assert seen | {"__version__"} == set(nbq.__all__)
 
 
+def test_the_command_loads_nothing_heavy_before_a_subcommand_is_called() -> None:
+    loaded = loaded_by("import nbq.cli")
+    assert sorted(loaded & {"IPython", "asyncio", "ipywidgets", "rich", "sqlite3", "tornado", "zmq"}) == []
+
+
 def test_a_slot_loads_no_notebook_no_socket_and_no_store() -> None:
     loaded = loaded_by("import nbq.engines.slot")
     assert sorted(loaded & {"IPython", "click", "ipywidgets", "rich", "sqlite3", "tornado", "zmq"}) == []
