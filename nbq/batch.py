@@ -146,9 +146,7 @@ class Batch:
 
     __slots__ = ("calls", "function", "functions", "ids", "options", "replica", "task")
 
-    def __init__(
-        self, replica: Replica, task: str, function: bytes, data: bytes, options: Options
-    ) -> None:
+    def __init__(self, replica: Replica, task: str, function: bytes, data: bytes, options: Options) -> None:
         self.replica = replica
         self.task = task
         self.function = function
@@ -175,8 +173,6 @@ class Batch:
 
     def close(self) -> Graph:
         """Return the graph of all calls, which is the replica's from here on."""
-        spec = NodeSpec(
-            self.task, self.function, len(self.calls), options=self.options, ids=self.ids
-        )
+        spec = NodeSpec(self.task, self.function, len(self.calls), options=self.options, ids=self.ids)
         graph = self.replica.graph = Graph([spec], each=True)
         return graph

@@ -77,7 +77,9 @@ class Cluster:
         self._owner = os.getpid()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._stopped = False
-        self._folder = Path(tempfile.mkdtemp(prefix="nbq-")) if self._temporary else private_dir(data_dir(name or ""))
+        self._folder = (
+            Path(tempfile.mkdtemp(prefix="nbq-")) if self._temporary else private_dir(data_dir(name or ""))
+        )
         self._log = self._folder / "cluster.log"
         self._engine_name = f"{self.name}-engine"
         try:
@@ -94,7 +96,9 @@ class Cluster:
         create_keys(self._folder, self.name, "")
         if self._temporary or live_runtime(self.name) is None:
             binds = [part for address in bind for part in ("--bind", address)]
-            self._spawn("hub", "--name", self.name, "--data", str(self._folder), "--durability", durability, *binds)
+            self._spawn(
+                "hub", "--name", self.name, "--data", str(self._folder), "--durability", durability, *binds
+            )
             self._spawn_engine()
         client = self._connect(until_s)
         while not any(engine.info.name == self._engine_name for engine in client.engines()):
@@ -123,7 +127,7 @@ class Cluster:
 
     def _spawn_engine(self) -> None:
         include = [part for module in self._include for part in ("--include", module)]
-        include += [part for folder in sys.path for part in ("--slot-path", folder or os.getcwd())]
+        include += [part for folder in sys.path for part in ("--slot-path", folder or str(Path.cwd()))]
         patience = [] if self._temporary else ["--hub-timeout", f"{_ENGINE_PATIENCE_S:g}"]
         self._spawn(
             "engine", "--hub", str(self._folder / "engine.json"), "--name", self._engine_name,
@@ -137,7 +141,8 @@ class Cluster:
         with self._log.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "nbq", command, *arguments, *own],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=child_environment(), start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=child_environment(), start_new_session=True,
             )  # fmt: skip
         self._processes.append(process)
 

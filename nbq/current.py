@@ -1,5 +1,7 @@
-"""Which client is meant when none is named: the innermost ``with``, else the last one connected in this
-process, else the hub that ``nbq.connect()`` finds. Inside a task that is the task's own hub.
+"""Which client is meant when none is named.
+
+The innermost ``with``, else the last one connected in this process, else the hub that ``nbq.connect()``
+finds; inside a task that is the task's own hub.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """The hub process: receive, decide, journal, perform; one turn after another, and nothing else.
 
 One thread, one poll loop. What a turn received is decided by the scheduler, its facts are committed
-in one transaction, and only then is anything sent because of them. So an acknowledgement, a result
-or a lease is never ahead of the journal. The hub forwards payloads and never looks inside one.
+in one transaction, and only then is anything said of them. So an acknowledgement or a result is never
+ahead of the journal. Only leases leave before the commit: engines begin while the journal is written, and
+if that fails, the next hub knows nothing of those leases and disowns them. The hub forwards payloads and
+never looks inside one.
 """
 
 from __future__ import annotations
@@ -18,21 +20,22 @@ from nbq.core import actions as act
 from nbq.core import events as ev
 from nbq.core.facts import Ended, Fact, Forgotten, Inherited, Settled
 from nbq.core.graph import value_nodes
-from nbq.core.model import NONE, BlockMeta, EngineInfo, Many, Now, Slice
-from nbq.core.runs import Run
+from nbq.core.model import NONE, BlockMeta, Now
 from nbq.core.scheduler import Limits, Scheduler
 from nbq.errors import ProtocolError
+from nbq.forward import lease_messages
 from nbq.journal import Batch, Store
 from nbq.peers import Peers, Session
 from nbq.transport import Arrival, HubTransport
-from nbq.wire import Block, ToHub
+from nbq.wire import ToHub
 
 __all__ = ["Hub", "HubInfo"]
 
+_ACK_IDLE_S = 0.002
+_ACK_LATEST_S = 0.005
 _BEAT_S = 1.0
 _CLIENT_SILENCE_S = 60.0
 _ERRORS = 10
-_FEED_BYTES = 512 * 1024
 _FULL_WAIT_S = 0.005
 _STAGED_BYTES = 4 << 30
 
@@ -108,11 +111,16 @@ class Hub:
         self._batch = Batch()
         self._actions: list[act.Action] = []
         self._replies: list[tuple[Session, wire.ToPeer]] = []
-        self._acks: dict[bytes, tuple[Session, list[bytes], list[int]]] = {}
+        self._owed: dict[bytes, Session] = {}
+        """Sessions whose acknowledgements are not sent yet."""
+        self._owed_s = 0.0
+        """Since when the first of them waits."""
         self._staging: dict[bytes, Staging] = {}
         self._staged_bytes = 0
         self._rss: dict[bytes, int] = {}
         self._beat_s = 0.0
+        self._fresh: dict[tuple[int, int], bytes] = {}
+        """Blocks of this turn, while its leases leave ahead of its commit."""
         self._known: set[bytes] = set()
         """Functions found in the store."""
         self._recover()
@@ -147,16 +155,21 @@ class Hub:
         now = self._clock()
         wait_s = _FULL_WAIT_S if self.peers.waiting else self.scheduler.wait_s(now)
         wait_s = min(wait_s, timeout_s, max(0.0, self._beat_s + _BEAT_S - now.mono_s))
+        if self._owed:
+            wait_s = min(wait_s, _ACK_IDLE_S)
         arrivals = self._endpoint.receive(wait_s)
         now = self._clock()
         for arrival in arrivals:
             self._receive(arrival, now)
         self._notice_lost(now)
         self._handle(ev.Ticked(), now, [])
+        self._send_leases()
         self._commit()
         self._perform()
         if now.mono_s - self._beat_s >= _BEAT_S:
             self._beat(now)
+        if self._owed and (not arrivals or now.mono_s - self._owed_s > _ACK_LATEST_S):
+            self._acknowledge(list(self._owed.values()))
         self.peers.flush()
 
     def _handle(self, event: ev.Event, now: Now, sources: list[bytes]) -> act.Reject | None:
@@ -181,15 +194,31 @@ class Hub:
         for fact in batch.facts:
             self._announce(fact)
         self._known.update(batch.functions)
-        for session, runs, numbers in self._acks.values():
+        replies, self._replies = self._replies, []
+        for session, message in replies:
+            if session.token in self._owed:
+                self._acknowledge([session])
+            self.peers.send(session, message)
+
+    def _owe(self, session: Session, now: Now) -> None:
+        """Note that a session is to be sent what has been taken from it, once that is committed.
+
+        Nobody's work waits for that, so it waits for an idle moment, for a reply to the same session or
+        for a few milliseconds: under load many acknowledgements are one message.
+        """
+        if not self._owed:
+            self._owed_s = now.mono_s
+        self._owed[session.token] = session
+
+    def _acknowledge(self, sessions: list[Session]) -> None:
+        for session in sessions:
+            self._owed.pop(session.token, None)
+            runs, session.accepted = session.accepted, []
+            numbers, session.taken = session.taken, []
             if runs:
                 self.peers.send(session, wire.Accepted(runs))
             if numbers:
                 self.peers.send(session, wire.Taken(numbers))
-        self._acks.clear()
-        replies, self._replies = self._replies, []
-        for session, message in replies:
-            self.peers.send(session, message)
 
     def _announce(self, fact: Fact) -> None:
         if isinstance(fact, Settled | Ended | Inherited):
@@ -197,15 +226,34 @@ class Hub:
         elif isinstance(fact, Forgotten):
             self.peers.forget(fact.run)
 
+    def _send_leases(self) -> None:
+        """Send what was granted in this turn, and what those leases are fed."""
+        rest: list[act.Action] = []
+        self._fresh = {(run, number): data for run, number, data in self._batch.blocks}
+        for action in self._actions:
+            if isinstance(action, act.Grant):
+                self._send_lease(action)
+            else:
+                rest.append(action)
+        self._actions = rest
+        self._fresh = {}
+
+    def _stored(self, run: int, number: int) -> bytes:
+        """Return a block of the store, or of the turn that is not committed yet."""
+        found = self._fresh.get((run, number)) if self._fresh else None
+        return self._store.block(run, number) if found is None else found
+
+    def _function(self, address: bytes) -> bytes | None:
+        found = self._batch.functions.get(address)
+        return self._store.function(address) if found is None else found
+
     def _perform(self) -> None:
         actions, self._actions = self._actions, []
         for action in actions:
-            if isinstance(action, act.Grant):
-                self._send_lease(action)
-            elif isinstance(action, act.Discard):
+            if isinstance(action, act.Discard):
                 if self._blobs is not None:
                     self._blobs.discard(action.blobs)
-            else:
+            elif isinstance(action, (act.Recall, act.Interrupt, act.Disown)):
                 session = self.peers.engine(action.engine)
                 if session is None:
                     continue
@@ -216,7 +264,7 @@ class Hub:
                     self.peers.send(session, wire.Interrupt(ranges))
                 elif isinstance(action, act.Disown):
                     self.peers.send(session, wire.Stale(action.tokens))
-        self.peers.push(self.scheduler.ledger.runs, self._block)
+        self.peers.push(self.scheduler.ledger.runs, self._stored)
 
     def _beat(self, now: Now) -> None:
         """Once a second: see who is still there, and show engines that the hub is."""
@@ -238,6 +286,7 @@ class Hub:
 
     def _drop(self, session: Session) -> None:
         self.peers.remove(session)
+        self._owed.pop(session.token, None)
         for run, staging in list(self._staging.items()):
             if staging.session is session:
                 self._unstage(run)
@@ -307,7 +356,8 @@ class Hub:
         if isinstance(message, wire.Report):
             if len(message.blocks) == len(message.outcomes):
                 self._handle(ev.Reported(engine, message.outcomes), now, message.blocks)
-                self._ack(session).append(message.number)
+                session.taken.append(message.number)
+                self._owe(session, now)
             else:
                 self._complain(session, "malformed", "a report with other than one block an outcome")
         elif isinstance(message, wire.Beat):
@@ -325,16 +375,14 @@ class Hub:
         elif isinstance(message, wire.SlotDied):
             event = ev.SlotDied(engine, message.token, message.index, message.text)
             self._handle(event, now, [])
-            self._ack(session).append(message.number)
+            session.taken.append(message.number)
+            self._owe(session, now)
         elif isinstance(message, wire.NeedFunctions):
             self._send_functions(session, message.addresses)
         elif isinstance(message, wire.Leaving):
             self._handle(ev.EngineLeaving(engine), now, [])
         else:
             self._from_anyone(session, message)
-
-    def _ack(self, session: Session) -> list[int]:
-        return self._acks.setdefault(session.token, (session, [], []))[2]
 
     def _from_client(self, session: Session, message: ToHub, now: Now) -> None:
         if isinstance(message, wire.Submit):
@@ -441,7 +489,8 @@ class Hub:
                 del self._staging[message.run]
         elif staging is not None:
             self._unstage(message.run)
-        self._acks.setdefault(session.token, (session, [], []))[1].append(message.run)
+        session.accepted.append(message.run)
+        self._owe(session, now)
         if message.watch:
             run = self.scheduler.ledger.by_id[message.run]
             if run.number not in session.watches:
@@ -476,59 +525,14 @@ class Hub:
         if session is None:
             return  # it has just gone; its leases return with the grace period
         run = self.scheduler.ledger.runs[grant.run]
-        node = run.nodes[grant.node]
-        spec = node.spec
-        if spec.function not in session.functions:
-            self._send_functions(session, [spec.function])
-        number, lo, hi = node.args_block(grant.lo)
-        meta = run.blocks[number]
-        data = b"" if meta.blob else self._store.block(run.number, number)
-        args = Block(grant.node, lo, hi - lo, data, meta.size, meta.blob, number)
-        ids = {index: text for index, text in spec.ids.items() if grant.lo <= index < grant.hi}
-        lease = wire.Lease(
-            grant.token, run.id, grant.node, grant.lo, grant.hi, grant.attempt, spec.task,
-            spec.function, args, spec.shared, self._feed(session, run, grant),
-            spec.options.ignore_result, spec.options.cancel_grace_s, ids,
-        )  # fmt: skip
-        self.peers.send(session, lease)
-
-    def _feed(self, session: Session, run: Run, grant: act.Grant) -> wire.Feed | None:
-        """Return what a lease is fed; blocks beyond a message's size are sent ahead of it."""
-        fed = run.feed(grant.node, grant.lo, grant.hi)
-        if fed is None:
-            return None
-        each, value = fed
-        blocks: list[Block] = []
-        size = parts = 0
-        for block in self._feed_blocks(run, value):
-            if size + len(block.data) > _FEED_BYTES and blocks:
-                self.peers.send(session, wire.Inputs(grant.token, parts, blocks))
-                parts += 1
-                blocks, size = [], 0
-            blocks.append(block)
-            size += len(block.data)
-        return wire.Feed(each, value, blocks, parts)
-
-    def _feed_blocks(self, run: Run, value: Slice | Many) -> list[Block]:
-        blocks: list[Block] = []
-        for fact in run.ends_of(value):
-            if isinstance(fact, Settled) and fact.block != NONE:
-                one = self._block(run, fact)
-                blocks.append(
-                    Block(
-                        one.node, one.lo, one.n, one.data, one.size, one.blob, one.number,
-                        fact.lo, fact.hi,
-                    )
-                )  # fmt: skip
-        return blocks
-
-    def _block(self, run: Run, fact: Settled) -> Block:
-        """Return the outcome block that a fact names."""
-        data = b"" if fact.blob else self._store.block(run.number, fact.block)
-        return Block(fact.node, fact.block_lo, fact.block_n, data, fact.size, fact.blob, fact.block)
+        function = run.nodes[grant.node].spec.function
+        if function not in session.functions:
+            self._send_functions(session, [function])
+        for message in lease_messages(run, grant, self._stored):
+            self.peers.send(session, message)
 
     def _send_functions(self, session: Session, addresses: list[bytes]) -> None:
-        functions = {address: self._store.function(address) for address in addresses}
+        functions = {address: self._function(address) for address in addresses}
         found = {address: data for address, data in functions.items() if data is not None}
         session.functions.update(found)
         for address, data in found.items():
@@ -545,6 +549,7 @@ class Hub:
                 "store": self._store.store_id.hex(),
                 "epoch": self._store.epoch,
                 "uptime_s": now.mono_s - self._started_s,
+                "time_s": now.wall_s,
                 "commits": self.commits,
                 "clients": clients,
             }

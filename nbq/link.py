@@ -1,8 +1,9 @@
-"""The client's connection: one background thread that does all input and output.
+"""The client's connection: all its input and output, one **turn** after another.
 
-Calls from any thread put work into the session under one lock and wake the thread; it sends, receives and
-fills replicas, and wakes whoever waits for them. It never runs on the caller's event loop and never runs
-user code, but for the callbacks of ``call_when``, which must be quick.
+Calls from any thread put work into the session under one lock. A turn sends it, receives, fills replicas
+and wakes who waits for them. A background thread serves turns; a thread that waits for a result serves them
+itself meanwhile (so that a round trip has no hand-over between threads). Nothing here runs on the caller's
+event loop or runs user code, but for the callbacks of ``call_when``, which must be quick.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from nbq.errors import (
     VersionMismatch,
     WaitTimeout,
 )
+from nbq.interrupts import Interrupts
 from nbq.replica import Replica
 from nbq.session import Accepted, Answered, ClientSession, Connected, Ended, Event, Lost, RunRefused
 from nbq.settings import Connection, refresh_endpoints
@@ -50,6 +52,11 @@ _IDLE_S = 0.5
 _FULL_S = 0.005
 _REDIAL_S = 0.3
 _ASK_S = 30.0
+_LINGER_S = 0.005
+"""The background thread stays away for so long after a waiting thread has served."""
+_NAP_S = 0.002
+"""How often it looks meanwhile for something to send."""
+_HANDOVER_S = 0.001
 
 M = TypeVar("M", wire.Ask, wire.Cancel, wire.Forget)
 
@@ -74,7 +81,14 @@ class Link:
         self.mint = Minter()
         self._key = bytes.fromhex(connection.payload_key)
         self._lock = threading.RLock()
+        """Guards everything below; held briefly."""
         self._changed = threading.Condition(self._lock)
+        self._io = threading.Lock()
+        """Held by the thread that serves turns."""
+        self._served_s = 0.0
+        """When a waiting thread last served, or asked to."""
+        self._touched: dict[bytes, Replica] = {}
+        """Replicas whose callbacks the background thread has to look at."""
         token = connection.token.encode()
         self._session = ClientSession(os.urandom(8), connection.role, token, versions())
         self._replicas: weakref.WeakValueDictionary[bytes, Replica] = weakref.WeakValueDictionary()
@@ -116,17 +130,42 @@ class Link:
 
     def _serve(self) -> None:
         while not self._closing:
-            self._turn(_FULL_S if self._session.outbox and self._session.connected else _IDLE_S)
-        self._end()
+            if time.monotonic() - self._served_s < _LINGER_S:
+                time.sleep(_NAP_S)  # whoever waits serves; this thread only takes care of what is left
+                if self._io.acquire(blocking=False):
+                    try:
+                        self._turn(0.0)
+                    finally:
+                        self._io.release()
+            else:
+                with self._io:
+                    self._turn(self._patience_s())
+            self._call_back()
+        with self._io:
+            with self._lock:
+                self._session.outbox.append(wire.Leaving())
+                self._push(time.monotonic())
+            self._end()
+
+    def _patience_s(self) -> float:
+        """Return how long a turn may wait for messages."""
+        return _FULL_S if self._session.outbox and self._session.connected else _IDLE_S
+
+    def _call_back(self) -> None:
+        with self._lock:
+            touched, self._touched = self._touched, {}
+        for replica in touched.values():
+            replica.callbacks[:] = [callback for callback in list(replica.callbacks) if not callback()]
 
     def _end(self) -> None:
         self._endpoint.close()
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _turn(self, timeout_s: float) -> None:
-        """Receive, take in, send: the whole work of the thread."""
+        """Send what there is to send, receive (waiting up to so long), take in, send again."""
+        with self._lock:
+            self._push(time.monotonic())
         messages = self._endpoint.receive(timeout_s)[0]
-        touched: dict[bytes, Replica] = {}
         with self._changed:
             now_s = time.monotonic()
             for message in messages:
@@ -137,16 +176,68 @@ class Link:
                 for event in self._session.receive(message, now_s):
                     replica = self._on_event(event)
                     if replica is not None and replica.callbacks:
-                        touched[replica.run] = replica
-            self._close_batch()
-            self._move_blobs(now_s)
-            self._session.tick(now_s)
-            self._send()
+                        self._touched[replica.run] = replica
+            self._push(now_s)
             self._watch_hub(now_s)
             if messages:
                 self._changed.notify_all()
-        for replica in touched.values():
-            replica.callbacks[:] = [callback for callback in list(replica.callbacks) if not callback()]
+
+    def _push(self, now_s: float) -> None:
+        """Send what there is to send, as far as the hub takes it."""
+        self._close_batch()
+        self._move_blobs(now_s)
+        self._session.tick(now_s)
+        outbox = self._session.outbox
+        while outbox and self._session.connected and self._endpoint.send(outbox[0]):
+            outbox.popleft()
+
+    def _wake(self) -> None:
+        """Let a turn that is under way send what was just added; the next turn does so by itself."""
+        if self._io.locked():
+            self._endpoint.wake()
+
+    def _until(self, done: Callable[[], object], timeout: float | None) -> bool:
+        """Serve, or wait for whoever serves, until something holds; returns whether it does.
+
+        Raises:
+            HubError: The hub refuses this client.
+            UsageError: The client was closed.
+        """
+        until_s = None if timeout is None else time.monotonic() + timeout
+        while not done():
+            if self._lost is not None:
+                raise self._lost
+            if self._closing:
+                raise UsageError("this client is closed: call nbq.connect() again")
+            now_s = self._served_s = time.monotonic()
+            if until_s is not None and now_s >= until_s:
+                return False
+            if not self._io.acquire(blocking=False):
+                self._endpoint.wake()
+                if not self._io.acquire(timeout=_HANDOVER_S):
+                    with self._changed:
+                        if not done():
+                            self._changed.wait(_IDLE_S if until_s is None else min(_IDLE_S, until_s - now_s))
+                    continue
+            try:
+                self._lead(done, until_s)
+            finally:
+                self._io.release()
+                with self._changed:
+                    self._changed.notify_all()  # another waiting thread may serve now
+        return True
+
+    def _lead(self, done: Callable[[], object], until_s: float | None) -> None:
+        """Serve turns until something holds, the time is over, or the main thread is interrupted."""
+        with Interrupts(self._endpoint.wake) as interrupts:
+            while not (done() or interrupts.came or self._lost is not None or self._closing):
+                now_s = self._served_s = time.monotonic()
+                if until_s is not None and now_s >= until_s:
+                    return
+                patience_s = self._patience_s()
+                self._turn(patience_s if until_s is None else min(patience_s, until_s - now_s))
+                if self._touched:
+                    return  # the background thread has something to call
 
     def _on_event(self, event: Event) -> Replica | None:
         match event:
@@ -182,11 +273,6 @@ class Link:
             replica.error = error
         self._refusals.append(error)
         return replica
-
-    def _send(self) -> None:
-        outbox = self._session.outbox
-        while outbox and self._session.connected and self._endpoint.send(outbox[0]):
-            outbox.popleft()
 
     def _dial(self, now_s: float) -> None:
         self._dialled_s = now_s
@@ -229,7 +315,7 @@ class Link:
         """Send a blob to a hub that does not share a folder."""
         with self._lock:
             self._traffic.upload(name)
-            self._endpoint.wake()
+            self._wake()
 
     def check_usable(self) -> None:
         """Check that something can be submitted here.
@@ -260,7 +346,7 @@ class Link:
                 self._close_batch()
                 replica = self._new_replica(self.mint.run(), None)
                 batch = self._batch = Batch(replica, task, function, data, options)
-                self._endpoint.wake()
+                self._wake()
             return batch.replica, batch.add(call, task_id)
 
     def _close_batch(self) -> None:
@@ -292,7 +378,7 @@ class Link:
                 self._uploads[planned.run] = uploads
             self._close_batch()
             self._session.submit(planned.functions, stages, submit, watch, ready=not uploads)
-            self._endpoint.wake()
+            self._wake()
         return replica
 
     def flush(self, timeout: float) -> None:
@@ -302,18 +388,10 @@ class Link:
             WaitTimeout: It has not; the message names the runs.
             NbqError: A submit was refused since the last flush.
         """
-        until = time.monotonic() + timeout
-        with self._changed:
-            self._close_batch()
-            self._endpoint.wake()
-            while self._pinned:
-                remaining = until - time.monotonic()
-                if self._lost is not None:
-                    raise self._lost
-                if remaining <= 0:
-                    names = ", ".join(run.hex() for run in list(self._pinned)[:5])
-                    raise WaitTimeout(f"{len(self._pinned)} runs are not acknowledged yet: {names}")
-                self._changed.wait(min(remaining, 1.0))
+        if not self._until(lambda: self._batch is None and not self._pinned, timeout):
+            names = ", ".join(run.hex() for run in list(self._pinned)[:5])
+            raise WaitTimeout(f"{len(self._pinned)} runs are not acknowledged yet: {names}")
+        with self._lock:
             refusals, self._refusals = self._refusals, []
         if refusals:
             raise refusals[0]
@@ -336,7 +414,7 @@ class Link:
         if replica.graph is None:
             with self._lock:
                 self._close_batch()
-                self._endpoint.wake()
+                self._wake()
         assert replica.graph is not None
         return replica.graph
 
@@ -347,7 +425,7 @@ class Link:
         with self._lock:
             sizes = {n: replica.graph.nodes[n].size for n in nodes if replica.node(n).left}
             if self._session.watch(replica.run, sizes):
-                self._endpoint.wake()
+                self._wake()
 
     def wait(self, replica: Replica, done: Callable[[], object], timeout: float | None) -> bool:
         """Wait until something holds of a run; returns whether it does.
@@ -357,20 +435,10 @@ class Link:
         """
         if done():
             return True
-        until = None if timeout is None else time.monotonic() + timeout
-        with self._changed:
-            while not done():
-                if replica.error is not None:
-                    raise replica.error
-                if self._lost is not None:
-                    raise self._lost
-                if self._closing:
-                    raise UsageError("this client is closed: call nbq.connect() again")
-                remaining = 3600.0 if until is None else until - time.monotonic()
-                if remaining <= 0:
-                    return False
-                self._changed.wait(remaining)
-        return True
+        ended = self._until(lambda: done() or replica.error is not None, timeout)
+        if ended and replica.error is not None and not done():
+            raise replica.error
+        return ended
 
     def call_when(self, replica: Replica, done: Callable[[], object], callback: Callable[[], object]) -> None:
         """Call a function once something holds of a run, or the run was refused."""
@@ -401,14 +469,11 @@ class Link:
         """Return the folder that holds a blob; fetch it first if the hub is elsewhere."""
         if self.welcome is not None and self.welcome.blobs:
             return Path(self.welcome.blobs)
-        with self._changed:
+        with self._lock:
             if name not in self._arrived:
                 self._traffic.fetch(name)
-                self._endpoint.wake()
-            while name not in self._arrived:
-                if self._lost is not None or self._closing:
-                    raise self._lost or HubUnreachable("the client was closed")
-                self._changed.wait(1.0)
+                self._wake()
+        self._until(lambda: name in self._arrived, None)
         return self._temporary
 
     # -------------------------------------------------------------- asking
@@ -421,21 +486,16 @@ class Link:
             Refused: The hub did not do it.
             HubUnreachable: There was no answer in time.
         """
-        with self._changed:
+        with self._lock:
             self._close_batch()
             request = self._session.next_request()
             numbered: M = msgspec.structs.replace(message, request=request)
             self._session.ask(numbered, time.monotonic())
-            self._endpoint.wake()
-            until = time.monotonic() + timeout
-            while request not in self._answers:
-                remaining = until - time.monotonic()
-                if self._lost is not None:
-                    raise self._lost
-                if remaining <= 0 or self._closing:
-                    self._session.drop_request(request)
-                    raise HubUnreachable(f"the hub did not answer within {timeout:g} s")
-                self._changed.wait(min(remaining, 1.0))
+        answered = self._until(lambda: request in self._answers, timeout)
+        with self._lock:
+            if not answered:
+                self._session.drop_request(request)
+                raise HubUnreachable(f"the hub did not answer within {timeout:g} s")
             answer = self._answers.pop(request)
         if isinstance(answer, wire.Rejected):
             raise _refusal(answer.code, answer.text)
@@ -489,8 +549,6 @@ class Link:
         if self.closed:
             return
         with self._changed:
-            self._session.outbox.append(wire.Leaving())
-            self._send()
             self._closing = True
             self._changed.notify_all()
         self._endpoint.wake()

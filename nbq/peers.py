@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from nbq import wire
-from nbq.core.facts import End, Inherited, Settled
-from nbq.core.model import NONE
 from nbq.core.runs import Run
+from nbq.forward import Stored, ends_message
 from nbq.transport import Delivery, HubTransport
-from nbq.wire import Block, ToPeer
+from nbq.wire import ToPeer
 
-__all__ = ["Peers", "Session", "ends_message"]
+__all__ = ["Peers", "Session"]
 
-_ENDS_BYTES = 512 * 1024
-_ENDS_FACTS = 2048
 _OUTBOX_MESSAGES = 20_000
 """A peer that has not taken so many messages is given up."""
 
@@ -30,7 +27,8 @@ class Session:
     """One connection that has said hello."""
 
     __slots__ = (
-        "errors", "functions", "heard_s", "id", "outbox", "owner", "peer", "role", "token", "watches",
+        "accepted", "errors", "functions", "heard_s", "id", "outbox", "owner", "peer", "role", "taken",
+        "token", "watches",
     )  # fmt: skip
 
     def __init__(self, peer: bytes, role: wire.Role, owner: str, own_id: bytes, heard_s: float) -> None:
@@ -41,6 +39,10 @@ class Session:
         self.id = own_id
         self.heard_s = heard_s
         self.errors = 0
+        self.accepted: list[bytes] = []
+        """Runs to be acknowledged."""
+        self.taken: list[int] = []
+        """Numbers of reports to be acknowledged."""
         self.functions: set[bytes] = set()
         """Functions that this engine has been sent."""
         self.outbox: deque[ToPeer] = deque()
@@ -162,7 +164,7 @@ class Peers:
         for session in self._watchers.pop(run, {}).values():
             session.watches.pop(run, None)
 
-    def push(self, runs: dict[int, Run], block: Callable[[Run, Settled], Block]) -> None:
+    def push(self, runs: dict[int, Run], stored: Stored) -> None:
         """Send watchers the ends that they have not seen; a reader that is full waits."""
         dirty, self._dirty = self._dirty, {}
         for number in dirty:
@@ -172,11 +174,11 @@ class Peers:
                 self._watchers.pop(number, None)
                 continue
             for session in list(watchers.values()):
-                self._push_run(session, run, block)
+                self._push_run(session, run, stored)
             if not run.left:
                 self._finish(run)
 
-    def _push_run(self, session: Session, run: Run, block: Callable[[Run, Settled], Block]) -> None:
+    def _push_run(self, session: Session, run: Run, stored: Stored) -> None:
         cursors = session.watches[run.number]
         for number in cursors:
             cursor, ends = cursors[number], run.nodes[number].ends
@@ -184,7 +186,7 @@ class Peers:
                 if session.outbox:
                     self._dirty[run.number] = None
                     return
-                message = ends_message(run, number, cursor, block)
+                message = ends_message(run, number, cursor, stored)
                 cursor = cursors[number] = message.stop
                 self.send(session, message)
                 if session.token not in self._sessions:
@@ -198,28 +200,3 @@ class Peers:
                 self.unwatch(session, run.number)
         if not self._watchers.get(run.number):
             self._watchers.pop(run.number, None)
-
-
-def ends_message(run: Run, number: int, start: int, block: Callable[[Run, Settled], Block]) -> wire.Ends:
-    """Return the next ends of a node from a position, as many as fit in a message."""
-    ends = run.nodes[number].ends
-    facts: list[End] = []
-    blocks: dict[int, Block] = {}
-    size = 0
-    stop = start
-    while stop < len(ends) and stop - start < _ENDS_FACTS and size < _ENDS_BYTES:
-        fact = ends[stop]
-        stop += 1
-        facts.append(fact)
-        if isinstance(fact, Inherited):
-            index = fact.lo if fact.cause_index == NONE else fact.cause_index
-            cause = run.root_cause(fact.cause_node, index)
-            if cause is None:
-                continue
-            fact = cause[2]
-            facts.append(fact)
-        if isinstance(fact, Settled) and fact.block != NONE and fact.block not in blocks:
-            one = block(run, fact)
-            size += len(one.data)
-            blocks[fact.block] = one
-    return wire.Ends(run.id, number, start, stop, facts, list(blocks.values()))

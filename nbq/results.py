@@ -269,7 +269,9 @@ class GroupResult:
 
     def _count(self, state: int) -> int:
         """Return how many elements are known to be in a state (0: not known to have ended)."""
-        return sum(self._replica.node(leaf.node).state.count(state, leaf.lo, leaf.hi) for leaf in self._leaves)
+        return sum(
+            self._replica.node(leaf.node).state.count(state, leaf.lo, leaf.hi) for leaf in self._leaves
+        )
 
     def _ended(self) -> bool:
         return all(self._replica.node(number).left == 0 for number in self._nodes())

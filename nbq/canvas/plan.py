@@ -225,9 +225,11 @@ class _Planner:
                 self._add(step, node)
                 return Slice(node, 0, 1)
             case group():
-                members = _members(canvas, given.into(canvas), depth)
+                own = given.into(canvas)
+                _refuse_id(own)
+                members = _members(canvas, own, depth)
                 if len(members) == 1 and isinstance(members[0][0], chain | chord):
-                    _refuse_id(given)
+                    _refuse_id(members[0][1])
                     value = self.place(*members[0], after, depth + 1)
                     return value if self._is_many(value) else self._list([value], after)
                 return self._fan(members, after, depth)
@@ -243,6 +245,7 @@ class _Planner:
         for step, own in _steps(canvas, given, depth):
             before = after if value is None else value
             if isinstance(step, list):
+                _refuse_id(own)
                 if not step and isinstance(value, Nested):
                     continue
                 value = self._fan(step, before, depth)

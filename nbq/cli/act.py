@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +70,13 @@ def call(
             if as_json:
                 print_json({"id": found.id})
             else:
-                click.echo(found.id)
+                click.echo(escaped(found.id))
             return 0
         try:
             ended = found.wait(timeout)
         except KeyboardInterrupt:
-            click.echo(f"nbq: task {found.id} goes on; 'nbq cancel {found.id}' stops it", err=True)
+            task_id = escaped(found.id)
+            click.echo(f"nbq: task {task_id} goes on; 'nbq cancel {task_id}' stops it", err=True)
             raise
         if not ended:
             raise WaitTimeout(f"task {found.id} has not ended after {timeout:g} s; it goes on")
@@ -121,6 +123,8 @@ def cancel(where: str | None, ids: tuple[str, ...], all_: bool, yes: bool, as_js
     """
     if all_ == bool(ids):
         raise click.UsageError("name the tasks to stop by their ids, or say --all")
+    if all_ and not (yes or sys.stdin.isatty()):
+        raise click.UsageError("--all asks first, and there is nobody to ask: add --yes")
     unknown: list[str] = []
     with connected(where) as client:
         client_only(client, "cancel")

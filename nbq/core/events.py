@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from nbq.core.model import NONE, BlobName, BlockMeta, EngineInfo, Graph, Index, Text
 
@@ -104,13 +106,13 @@ class Outcome(Struct, frozen=True, array_like=True):
         errors: A line for each of the first failures, by element.
     """
 
-    token: int
+    token: Annotated[int, Meta(ge=0)]
     lo: Index
     hi: Index
     states: bytes = b""
-    size: int = 0
+    size: Annotated[int, Meta(ge=0)] = 0
     blob: BlobName = ""
-    seconds: float = 0.0
+    seconds: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
     errors: dict[Index, Text] = {}
 
 

@@ -1,12 +1,14 @@
 """``nbq demo``: real work on a cluster of this machine, and the same work in one process beside it.
 
-It parses every file of the standard library of the Python that runs it: a group of one task per file, piped
-into a summary (a chord), then a chain that turns the summary into a report. Only public names of nbq are used.
+It parses every file of the standard library of the Python that runs it: a group of one task per file,
+piped into a summary (a chord), then a chain that turns the summary into a report. It uses only public
+names of nbq.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -52,8 +54,8 @@ def run(slots: int | None = None, limit: int | None = None, as_json: bool = Fals
         as_json: Whether figures and ranking are printed, as JSON, in place of the report.
     """
     library = sysconfig.get_path("stdlib")
-    files = find_files(library)[:limit]
     try:
+        files = find_files(library)[:limit]
         if not files:
             raise _Failed(f"nbq demo: there are no Python files in {library}")
         _say(f"{count(len(files), 'file')} of the standard library of Python {platform.python_version()}")
@@ -68,7 +70,7 @@ def run(slots: int | None = None, limit: int | None = None, as_json: bool = Fals
     if as_json:
         print(json.dumps(_measured(outcome, alone_s), indent=2))
     else:
-        shown = figures(outcome.slots, outcome.tasks, outcome.seconds, alone_s)
+        shown = figures(outcome.slots, os.cpu_count() or 1, outcome.tasks, outcome.seconds, alone_s)
         print(f"\n{outcome.report}\n\n{shown}")
     return 0
 
@@ -112,7 +114,7 @@ def _on_cluster(library: str, files: list[str], slots: int | None) -> Outcome:
 def _follow(result: nbq.AsyncResult, label: str) -> None:
     """Show the progress of the group that a result comes from, until the result is there."""
     header: Any = result
-    while isinstance(header, nbq.AsyncResult):
+    while not isinstance(header, nbq.GroupResult):
         header = header.parent
     with progress(label, len(header), sys.stderr) as shown:
         while not result.wait(_LOOK_S):
@@ -123,7 +125,7 @@ def _follow(result: nbq.AsyncResult, label: str) -> None:
 def _alone(library: str, files: list[str], expected: str) -> float:
     """Do the same work in one fresh process; returns the seconds it took, which its start is not part of.
 
-    The process is in a session of its own, so that Ctrl-C in a terminal reaches this one alone, which ends it.
+    The process has a session of its own, so that Ctrl-C in a terminal reaches only this one, which ends it.
     """
     with subprocess.Popen(
         [sys.executable, "-c", _ALONE, *sys.path],

@@ -274,10 +274,10 @@ def report(ranking: Ranking) -> str:
         facts.append(f"The longest chain of imports: {' → '.join(ranking['chain'])}.")
     if ranking["broken"]:
         facts.append(f"{len(ranking['broken']):,} files could not be parsed: {_some(ranking['broken'])}.")
+    sizes = [f"{ranking[key]:,} {key}" for key in ("lines", "functions", "classes")]
     return "\n".join(
         [
-            f"{ranking['modules']:,} modules: {ranking['lines']:,} lines, {ranking['functions']:,} functions, "
-            f"{ranking['classes']:,} classes",
+            f"{ranking['modules']:,} modules: {', '.join(sizes)}",
             "",
             *("  ".join(row).rstrip() for row in zip(*filled, strict=True)),
             "",

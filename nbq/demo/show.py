@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -17,12 +16,13 @@ __all__ = ["Bar", "Lines", "Pace", "count", "duration", "figures", "progress"]
 
 _REDRAW_S = 0.1
 _LABEL_WIDTH = 11
+_BAR_WIDTH = 28
 Clock = Callable[[], float]
 
 
 def duration(seconds: float) -> str:
     """Return a time as people say it: ``0.4 s``, ``12 s``, ``2 min 5 s``."""
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
@@ -53,26 +53,8 @@ class Pace:
         if not done:
             return counted
         left_s = taken_s / done * (self.total - done)
-        when = f"{duration(left_s)} left" if done < self.total else duration(taken_s)
+        when = f"{duration(left_s)} left" if done < self.total else f"in {duration(taken_s)}"
         return f"{counted}, {done / taken_s:,.0f}/s, {when}"
-
-
-class Shown(Protocol):
-    """Progress on a screen or in a log, as a context manager."""
-
-    def __enter__(self) -> Self:
-        """Begin."""
-        ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        """End, and leave the cursor on a line of its own."""
-        ...
-
-    def update(self, done: int) -> None:
-        """Show how many files are done; may be called at any rate."""
-        ...
 
 
 class Lines:
@@ -135,7 +117,7 @@ def _drawing(out: TextIO) -> Progress:
 
     return Progress(
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
+        BarColumn(bar_width=_BAR_WIDTH),
         TextColumn("{task.fields[text]}", markup=False),
         console=Console(file=out),
         auto_refresh=False,
@@ -143,13 +125,13 @@ def _drawing(out: TextIO) -> Progress:
     )
 
 
-def progress(label: str, total: int, out: TextIO) -> Shown:
+def progress(label: str, total: int, out: TextIO) -> Bar | Lines:
     """Return what shows the progress of so many files: a bar in a terminal, else lines."""
     pace = Pace(total)
     return Bar(label, pace, out) if out.isatty() else Lines(label, pace, out)
 
 
-def figures(slots: int, tasks: int, seconds: float, alone_s: float) -> str:
+def figures(slots: int, cores: int, tasks: int, seconds: float, alone_s: float) -> str:
     """Return what was measured: both times, the task rate and the speed-up."""
     rows = [
         (
@@ -158,6 +140,6 @@ def figures(slots: int, tasks: int, seconds: float, alone_s: float) -> str:
             f"{tasks:,} tasks, {tasks / seconds:,.0f} a second",
         ),
         ("one process", f"{alone_s:.2f} s", "the same work and the same report, without nbq"),
-        ("speed-up", f"{alone_s / seconds:.2f}", ""),
+        ("speed-up", f"{alone_s / seconds:.2f}", f"measured just now, on {count(cores, 'core')}"),
     ]
-    return "\n".join(f"{name:<14}{value:>10}  {note}".rstrip() for name, value, note in rows)
+    return "\n".join(f"{name:<14}{value:>10}  {note}" for name, value, note in rows)
