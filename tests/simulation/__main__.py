@@ -17,6 +17,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="the first of them")
     parser.add_argument("--verbose", action="store_true", help="print every message, fact and fault")
     parser.add_argument("--go-on", action="store_true", help="do not stop at the first failure")
+    parser.add_argument("--digests", action="store_true", help="print nothing but the digest of each world")
     args = parser.parse_args()
     failed = 0
     for seed in range(args.seed, args.seed + args.seeds):

@@ -21,7 +21,7 @@ from tests.simulation.workload import SPEEDS, Call, Violation, mix, open_block, 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-__all__ = ["EngineActor"]
+__all__ = ["EngineActor", "Slot"]
 
 _IDLE_S = 0.5
 _BUSY_S = 0.05
@@ -71,6 +71,8 @@ class Slot:
         self.ready = False
         """Whether its supervisor knows that it is up."""
         self.dead = False
+        self.skipped = False
+        """Whether the element that it last started was not to be run after all."""
         self.pipe: deque[str | Results | Work] = deque()
         """What it wrote and its supervisor has not read."""
         self.works: deque[Work] = deque()
@@ -120,7 +122,8 @@ class Slot:
     def _start(self, work: Work, index: int) -> None:
         lease = work.lease
         self.running = lease.token, index
-        self.world.started(lease, index)
+        self.skipped = False
+        self.world.started(lease, index, self)
         call = self._call(lease, index)
         body = self.engine.session.functions[lease.function]
         seconds = self.world.rng.uniform(*SPEEDS[body])
@@ -217,6 +220,7 @@ class Slot:
 
     def _skip(self, turn: int) -> None:
         if turn == self._turns and not self.dead:
+            self.skipped = True
             self.running = None
             self._next()
 

@@ -37,14 +37,17 @@ class Invariants:
         self._world = world
         self._told: dict[tuple[bytes, int, int], Told] = {}
         """What any client was told of an element."""
-        self._commits = 0
+        self._ahead: dict[int, bytes] = {}
+        """Engines of leases that were sent in this turn, ahead of its commit."""
 
     # -------------------------------------------------------------- as it happens
 
     def on_commit(self, batch: Batch) -> None:
         """A batch is on the disk."""
         self.chronicle.take(batch.facts)
-        self._commits += 1
+        ahead, self._ahead = self._ahead, {}
+        for token, engine in ahead.items():
+            self._check_lease(token, engine)
 
     def on_sent(self, peer: PeerActor, message: ToPeer) -> None:
         """The hub says something."""
@@ -53,18 +56,27 @@ class Invariants:
             for run in message.runs:
                 self._kept(run)
         elif isinstance(message, wire.Lease):
-            found = chronicle.tokens.get(message.token)
-            if found is None:
-                raise Violation("durable first", f"lease {message.token} is sent before it is committed")
             assert isinstance(peer, EngineActor)
-            if found[0] != peer.session.id:
-                raise Violation("durable first", f"lease {message.token} is sent to another engine")
+            if message.token in chronicle.tokens:
+                self._check_lease(message.token, peer.session.id)
+            else:
+                self._ahead[message.token] = peer.session.id
         elif isinstance(message, wire.Ends):
             story = chronicle.by_id.get(message.run)
             for fact in message.facts:
                 found_fact = story.ends.get((fact.node, fact.lo)) if story is not None else None
                 if found_fact is None or found_fact[2] != fact:
                     raise Violation("durable first", f"an end is told before it is committed: {fact}")
+
+    def _check_lease(self, token: int, engine: bytes) -> None:
+        """A lease may leave ahead of its commit, but only in the same turn."""
+        found = self.chronicle.tokens.get(token)
+        if found is None or found[0] != engine:
+            raise Violation("leases", f"lease {token} is sent to an engine, but not committed for it")
+
+    def hub_lost(self) -> None:
+        """What the hub was about to commit will never be."""
+        self._ahead.clear()
 
     def _kept(self, run: bytes) -> None:
         if run not in self.chronicle.by_id and run not in self.chronicle.forgotten:

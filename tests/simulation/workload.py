@@ -38,7 +38,7 @@ def address(body: bytes) -> bytes:
 SPEEDS: dict[bytes, tuple[float, float]] = {
     b"quick": (0.0001, 0.002),
     b"middling": (0.01, 0.08),
-    b"slow": (0.3, 2.5),
+    b"slow": (0.2, 1.0),
 }
 """The least and the most seconds that an element of a function runs."""
 

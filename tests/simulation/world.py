@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from contextlib import ExitStack
 from hashlib import blake2b
 from random import Random
 from types import SimpleNamespace
@@ -16,13 +17,16 @@ from unittest import mock
 import msgspec
 from msgspec import Struct
 
-from nbq import peers
+from nbq import hub, peers
+from nbq import session as client
+from nbq.core import scheduler
 from nbq.core.model import Now
 from nbq.core.scheduler import Limits
+from nbq.engines import session as engine
 from nbq.hub import Hub, HubInfo
 from nbq.wire import Lease, Role
 from tests.simulation.clients import ClientActor
-from tests.simulation.engines import EngineActor
+from tests.simulation.engines import EngineActor, Slot
 from tests.simulation.invariants import Invariants
 from tests.simulation.network import Network, Weather
 from tests.simulation.store import Disk
@@ -57,7 +61,9 @@ class Profile(Struct):
     """The longest turn of the hub."""
     forgetful: bool
     """Whether the hub keeps results for a short time only."""
-    heal_s: float = 150.0
+    tight: bool
+    """Whether messages, leases and windows hold very little, so that they have to be cut."""
+    heal_s: float = 60.0
 
 
 def draw_profile(rng: Random) -> Profile:
@@ -84,8 +90,22 @@ def draw_profile(rng: Random) -> Profile:
         weather, limits,
         engines=rng.randint(1, 3), clients=rng.randint(1, 3), slots=rng.randint(1, 3),
         largest=rng.choice((6, 30)), horizon_s=rng.choice((3.0, 8.0)), acts=rng.randint(3, 16),
-        faults=rng.choice((0, 2, 5, 8)), turn_s=rng.choice((0.0005, 0.02)), forgetful=forgetful,
+        faults=rng.choice((0, 3, 6, 15)), turn_s=rng.choice((0.0005, 0.02)), forgetful=forgetful,
+        tight=rng.random() < 0.3,
     )  # fmt: skip
+
+
+TIGHT = (
+    (peers, "_ENDS_FACTS", 2),
+    (peers, "_OUTBOX_MESSAGES", 40),
+    (hub, "_FEED_BYTES", 100),
+    (scheduler, "_LEASE_SIZE", 3),
+    (scheduler, "_FORGET_AT_ONCE", 1),
+    (engine, "_REPORT_BYTES", 100),
+    (client, "_WINDOW_BYTES", 100),
+    (client, "_RENEW_AT_ONCE", 2),
+)
+"""Bounds of the code under test, and what they are in a tight world."""
 
 
 class World:
@@ -106,6 +126,8 @@ class World:
         self.given: list[str] = []
         self.slot_deaths: set[tuple[int, int]] = set()
         """Token and index of what ran in a slot when that died."""
+        self.begun: dict[tuple[int, int], Slot] = {}
+        """The slot that last started an element (token and index)."""
         self.hub: Hub | None = None
         self.digest = blake2b(digest_size=8)
         self.steps = 0
@@ -182,8 +204,13 @@ class World:
                 self.say(f"the hub dies ({where})")
                 raise HubKilled
 
-    def started(self, lease: Lease, index: int) -> None:
-        """An element starts in a slot."""
+    def started(self, lease: Lease, index: int, slot: Slot) -> None:
+        """An element starts in a slot: once under a lease, but for a slot that ends before it does."""
+        key = lease.token, index
+        before = self.begun.get(key)
+        if before is not None and not before.dead and not before.skipped:
+            raise Violation("once a lease", f"{index} of lease {lease.token} is run twice")
+        self.begun[key] = slot
 
     def deaths(self, lease: Lease, index: int) -> int:
         """Return how many slots an element has killed, and count this time as one more."""
@@ -227,6 +254,7 @@ class World:
             self.hub = None
             self._fuse = 0
             self.network.hub_lost()
+            self.invariants.hub_lost()
             return
         self._turns += 1
         if self._turns > _STEPS:
@@ -245,7 +273,10 @@ class World:
             Violation: An invariant does not hold.
         """
         tokens = Random(self._seed)
-        with mock.patch.object(peers, "os", SimpleNamespace(urandom=tokens.randbytes)):
+        with ExitStack() as stack:
+            stack.enter_context(mock.patch.object(peers, "os", SimpleNamespace(urandom=tokens.randbytes)))
+            for module, name, value in TIGHT if self.profile.tight else ():
+                stack.enter_context(mock.patch.object(module, name, value))
             self._start_hub()
             for _ in range(self.profile.engines):
                 self._new_engine()
@@ -256,11 +287,13 @@ class World:
             while self.now_s < end_s:
                 self._turn()
             self._heal()
+            self.healed_s = self.now_s
             end_s = self.now_s + self.profile.heal_s
             while not self._at_rest():
                 if self.now_s > end_s:
                     raise Violation("liveness", f"not at rest: {self._restless()}")
                 self._turn()
+            self.rested_s = self.now_s
             self._check_quiet()
             self._check_end()
         return self.digest.hexdigest()
