@@ -33,9 +33,10 @@ LAYERS = {
     # The hub: it never unpickles, and knows neither tasks nor canvases.
     "blobs": "errors",
     "journal": "core.* errors settings",
-    "peers": "core.* transport wire",
+    "forward": "core.* wire",
+    "peers": "core.* forward transport wire",
     "answers": "core.* wire",
-    "hub": "answers blobs core.* errors journal peers transport wire",
+    "hub": "answers blobs core.* errors forward journal peers transport wire",
     "serve": "blobs core.* errors hub journal security settings transport version wire",
     # Engines.
     "engines": "",
@@ -157,7 +158,7 @@ def test_the_hub_never_comes_near_a_payload(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["nbq.client", "nbq.engines.supervisor", "nbq.engines.slot"])
 def test_clients_and_engines_know_no_hub(name: str) -> None:
-    assert reached(name) & {"hub", "journal", "peers", "blobs", "serve"} == set()
+    assert reached(name) & {"hub", "journal", "peers", "forward", "blobs", "serve"} == set()
 
 
 def test_only_payload_unpickles() -> None:
