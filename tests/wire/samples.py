@@ -71,7 +71,7 @@ def _plain(info: Any) -> st.SearchStrategy[Any]:
             high = 2**64 - 1 if info.lt is None else info.lt - 1
             return st.integers(low, min(high, high if info.le is None else info.le))
         case inspect.FloatType():
-            return st.floats(allow_nan=False, min_value=info.ge)
+            return st.floats(info.ge, info.le, allow_nan=False)
         case inspect.BoolType():
             return st.booleans()
         case inspect.NoneType():
