@@ -84,8 +84,9 @@ class Cluster:
         self._engine_name = f"{self.name}-engine"
         try:
             self.client = self._start(durability, list(bind), time.monotonic() + timeout)
-        except BaseException:
-            self._end_processes(signal.SIGKILL)
+        except BaseException:  # Ctrl-C too: nothing of a cluster that did not start stays
+            self._end_processes(signal.SIGTERM)
+            self._remove_folder()
             raise
         if self._temporary:
             atexit.register(self.stop)
@@ -166,9 +167,13 @@ class Cluster:
             self.client.close()
         if self._temporary:
             self._end_processes(signal.SIGTERM)
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._remove_folder()
         else:
             self._end_named()
+
+    def _remove_folder(self) -> None:
+        if self._temporary:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _cancel_rest(self) -> None:
         try:
