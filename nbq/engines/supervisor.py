@@ -105,6 +105,7 @@ class Supervisor:
         self._blobs = str(self._temporary)
         self._traffic = BlobTraffic(self._temporary)
         self._pending: dict[str, tuple[int, Outcome]] = {}
+        self._ending = False
         self._stopping = False
         self._lost_s: float | None = None
         self._complained = False
@@ -137,9 +138,9 @@ class Supervisor:
 
     def _on_signal(self, signum: int, _frame: object) -> None:
         """Drain on the first SIGTERM; stop at once on SIGINT or the second."""
-        if signum == signal.SIGINT or self.session.draining:
+        if signum == signal.SIGINT or self._ending:
             self._stopping = True
-        self.session.draining = True
+        self._ending = True
         self._endpoint.wake()
 
     def _done(self) -> bool:
@@ -161,7 +162,7 @@ class Supervisor:
             self._from_hub(message, now_s)
         for fd in ready:
             self._from_slot(fds[fd], now_s)
-        if session.draining and session.connected:
+        if self._ending and session.connected:
             session.drain()
         self._watch_slots(now_s)
         session.tick(now_s)
@@ -216,7 +217,7 @@ class Supervisor:
         timeout_s = self._options.hub_timeout_s
         if timeout_s is not None and now_s - self._lost_s > timeout_s:
             raise HubUnreachable(f"the hub was gone for {timeout_s:g} s (--hub-timeout)")
-        if self.session.draining:
+        if self._ending or session.draining:
             self._stopping = True  # nobody to give anything back to
         if now_s - self._dialled_s > (_LOOK_S if absent else _REDIAL_S):
             self._connection = refresh_endpoints(self._connection)
