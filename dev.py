@@ -2,7 +2,7 @@
 """Every command of a developer of nbq: `python3 dev.py <command>`, and nothing to install before it.
 
 It needs Python 3.11 or later with pip, and uses the standard library alone. It makes `.venv` beside this
-file with the locked packages and nbq itself, and makes it anew when the lock, pyproject.toml or the Python
+file with the locked packages and nbq itself, and looks after it when the lock, pyproject.toml or the Python
 has changed. It never installs outside `.venv` (but Debian packages for `test`, when root), and never names
 an index: pip and uv are left to the machine's own settings.
 """
@@ -144,19 +144,22 @@ def prepare() -> None:
     """
     if sys.version_info < (3, 11):
         raise SystemExit(f"nbq needs Python 3.11 or later; this is {sys.version.split()[0]}")
-    stamp = hashlib.sha256(sys.version.encode())
-    for path in (UV_LOCK, DEV_LOCK, ROOT / "pyproject.toml"):
-        stamp.update(path.read_bytes())
+    inputs = b"".join(path.read_bytes() for path in (UV_LOCK, DEV_LOCK, ROOT / "pyproject.toml"))
+    wanted = [str(sys.implementation.cache_tag), hashlib.sha256(inputs).hexdigest()]
     with Path(__file__).open() as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)  # released with the file
-        if STAMP.exists() and STAMP.read_text() == stamp.hexdigest():
-            return
-        build()
-        STAMP.write_text(stamp.hexdigest())
+        made = STAMP.read_text().split() if STAMP.exists() and PYTHON.exists() else ["", ""]
+        if made != wanted:
+            build(anew=made[0] != wanted[0])
+            STAMP.write_text(" ".join(wanted))
 
 
-def build() -> None:
-    """Make `.venv` anew: the interpreter, uv, the locked packages, and nbq as an editable install."""
+def build(anew: bool) -> None:
+    """Make `.venv`: the interpreter, uv, the locked packages, and nbq as an editable install.
+
+    Args:
+        anew: Whether to drop what is there; else it is brought up to date, under what may run in it.
+    """
     if Path(sys.prefix) == VENV:  # it is activated, and cannot make itself anew
         base = str(Path(sys.base_prefix, "bin", f"python3.{sys.version_info.minor}"))
         os.execv(base, [base, __file__, *sys.argv[1:]])
@@ -164,8 +167,9 @@ def build() -> None:
     if missing:
         names = " ".join(f"python3-{module}" for module in missing)
         raise SystemExit(f"this Python has no {' and no '.join(missing)}; on Debian: apt install {names}")
-    say("making .venv (about half a minute, once)")
-    must(sys.executable, "-m", "venv", "--clear", "--without-pip", VENV)
+    say("making .venv (about half a minute, once)" if anew else "bringing .venv up to date")
+    STAMP.unlink(missing_ok=True)
+    must(sys.executable, "-m", "venv", "--without-pip", *(["--clear"] if anew else []), VENV)
     # Without ensurepip there is no pip in .venv: the one beside this Python serves it from outside.
     pip = [sys.executable, "-m", "pip", "--python", PYTHON, "install", "-qq"]
     editable = ["--no-deps", "--no-build-isolation", "--editable", ROOT]
