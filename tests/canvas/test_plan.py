@@ -1,0 +1,296 @@
+"""Planning: the exact nodes, lists and value of each shape, options and ids in their places, and its limits."""
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from tests.canvas.kit import FakeTask, address_of, graph_of, s, si
+
+from nbq.canvas import EMPTY, Canvas, Plan, Signature, chain, chord, group, plan
+from nbq.core.model import NONE, Nested, NodeSpec, Options, Slice
+from nbq.errors import InvalidSignature
+
+ONE = Slice(0, 0, 1)
+
+
+def nodes(planned: Plan) -> list[tuple[str, int, int, int, bool]]:
+    """Return task, size, node and list before, and whether it is fed, of each node."""
+    graph_of(planned)
+    return [(node.task, node.size, node.after_node, node.after_list, node.fed) for node in planned.nodes]
+
+
+def refused(canvas: Canvas, **options: Any) -> str:
+    with pytest.raises(InvalidSignature) as error:
+        plan(canvas, **options)
+    return str(error.value)
+
+
+# ------------------------------------------------------------------ shapes
+
+
+def test_a_signature_is_one_node():
+    planned = plan(s("t", 1), (2,))
+    assert nodes(planned) == [("t", 1, NONE, NONE, False)]
+    assert (planned.lists, planned.value, planned.list_after) == ([], ONE, [])
+    assert planned.nodes[0].calls == [((2, 1), {})]
+
+
+def test_a_chain_is_a_node_for_each_step():
+    planned = plan(s("a") | si("b") | s("c"))
+    assert nodes(planned) == [("a", 1, NONE, NONE, False), ("b", 1, 0, NONE, False), ("c", 1, 1, NONE, True)]
+    assert (planned.lists, planned.value) == ([], Slice(2, 0, 1))
+
+
+def test_a_uniform_group_is_one_node():
+    planned = plan(group(s("t", k) for k in range(4)))
+    assert nodes(planned) == [("t", 4, NONE, NONE, False)]
+    assert (planned.lists, planned.value) == ([[Slice(0, 0, 4)]], Nested(0))
+    assert planned.nodes[0].calls == [((k,), {}) for k in range(4)]
+
+
+def test_a_group_is_a_node_for_each_task_and_its_items_keep_their_order():
+    planned = plan(group(s("a", 1), s("b", 2), s("a", 3), s("a", 4), s("b", 5)))
+    assert nodes(planned) == [("a", 3, NONE, NONE, False), ("b", 2, NONE, NONE, False)]
+    assert planned.lists == [[Slice(0, 0, 1), Slice(1, 0, 1), Slice(0, 1, 3), Slice(1, 1, 2)]]
+
+
+def test_a_group_of_equal_chains_is_an_array_for_each_step():
+    planned = plan(group(chain(s("a", k), s("b"), s("c")) for k in range(5)))
+    assert nodes(planned) == [("a", 5, NONE, NONE, False), ("b", 5, 0, NONE, True), ("c", 5, 1, NONE, True)]
+    assert (planned.lists, planned.value) == ([[Slice(2, 0, 5)]], Nested(0))
+
+
+def test_options_and_immutability_split_an_array():
+    planned = plan(group(s("t"), s("t").set(queue="far"), si("t"), s("t")))
+    assert nodes(planned) == [("t", 2, NONE, NONE, False)] + [("t", 1, NONE, NONE, False)] * 2
+    assert [node.options for node in planned.nodes] == [Options(), Options(queue="far"), Options()]
+    assert planned.lists == [[Slice(0, 0, 1), Slice(1, 0, 1), Slice(2, 0, 1), Slice(0, 1, 2)]]
+
+
+def test_a_chord_is_its_group_and_its_body():
+    planned = plan(chord([s("a", 1), s("a", 2)], s("b")))
+    assert nodes(planned) == [("a", 2, NONE, NONE, False), ("b", 1, NONE, 0, True)]
+    assert (planned.lists, planned.value) == ([[Slice(0, 0, 2)]], Slice(1, 0, 1))
+
+
+def test_an_immutable_body_waits_without_being_fed():
+    assert nodes(plan(chord([s("a")], si("b")))) == [("a", 1, NONE, NONE, False), ("b", 1, NONE, 0, False)]
+
+
+def test_a_group_after_a_step_follows_it_as_a_whole():
+    planned = plan(s("a") | group(s("b", 1), s("b", 2)) | s("c"))
+    assert nodes(planned) == [("a", 1, NONE, NONE, False), ("b", 2, 0, NONE, True), ("c", 1, NONE, 0, True)]
+    assert (planned.value, planned.list_after) == (Slice(2, 0, 1), [ONE])
+
+
+def test_groups_after_groups_follow_the_whole_list():
+    planned = plan(chain(group(s("a"), s("a")), group(s("b"), s("b"), s("b")), s("c")))
+    assert nodes(planned) == [("a", 2, NONE, NONE, False), ("b", 3, NONE, 0, True), ("c", 1, NONE, 1, True)]
+    assert (planned.lists, planned.list_after) == ([[Slice(0, 0, 2)], [Slice(1, 0, 3)]], [None, Nested(0)])
+
+
+def test_nested_groups_are_one_list_and_chains_that_end_in_groups_are_lists():
+    planned = plan(group(s("a"), group(s("a"), group(s("a"))), chain(s("b"), group(s("c"), s("c")))))
+    assert nodes(planned) == [("a", 3, NONE, NONE, False), ("b", 1, NONE, NONE, False), ("c", 2, 1, NONE, True)]
+    assert (planned.lists, planned.value) == ([[Slice(2, 0, 2)], [Slice(0, 0, 3), Nested(0)]], Nested(1))
+
+
+def test_a_group_of_one_member_in_a_chain_is_that_member_but_not_in_a_chord():
+    unrolled = [("a", 1, NONE, NONE, False), ("b", 1, 0, NONE, True)]
+    assert nodes(plan(chain(group(s("a")), s("b")))) == unrolled
+    assert nodes(plan(s("a") | group(s("b")))) == unrolled
+    assert nodes(plan(group(s("a")) | s("b"))) == [("a", 1, NONE, NONE, False), ("b", 1, NONE, 0, True)]
+
+
+def test_an_empty_group_is_a_node_of_its_own_and_nothing_after_a_group():
+    planned = plan(group())
+    assert nodes(planned) == [(EMPTY, 1, NONE, NONE, False)]
+    assert (planned.lists, planned.value) == ([], ONE)
+    assert nodes(plan(chord([], s("b")))) == [(EMPTY, 1, NONE, NONE, False), ("b", 1, 0, NONE, True)]
+    assert nodes(plan(s("a") | group() | s("b"))) == [
+        ("a", 1, NONE, NONE, False), (EMPTY, 1, 0, NONE, False), ("b", 1, 1, NONE, True),
+    ]  # fmt: skip
+    assert nodes(plan(chain(group(s("a"), s("a")), group(), group()))) == [("a", 2, NONE, NONE, False)]
+    assert nodes(plan(chord([s("a")], group()))) == [("a", 1, NONE, NONE, False)]
+
+
+def test_empty_chains_are_no_steps():
+    assert nodes(plan(chain(s("a"), chain(), s("b")))) == nodes(plan(s("a") | s("b")))
+    assert refused(chain(chain())) == "an empty chain has no value and cannot be planned"
+    assert refused(group(s("a"), chain())) == "an empty chain has no value; it cannot be a member or a body"
+    assert refused(chord([s("a")], chain())) == "an empty chain has no value; it cannot be a member or a body"
+
+
+def test_a_chord_needs_a_body():
+    text = "a chord needs a body: chord(header, body) or chord(header)(body)"
+    assert refused(chord([s("a")])) == text
+    assert refused(group(s("b"), chord([s("a")]))) == text
+
+
+# ------------------------------------------------------------------ arguments
+
+
+def test_arguments_reach_what_starts_first_alone():
+    planned = plan(chain(chord([s("a"), s("a", 2)], s("b")), s("c")), (1,), {"z": 4})
+    assert [node.calls for node in planned.nodes] == [[((1,), {"z": 4}), ((1, 2), {"z": 4})], [((), {})], [((), {})]]
+
+
+def test_arguments_of_groups_and_chains_are_for_their_members():
+    canvas = chain(s("a"), group(s("b", 1), si("b", 2)).clone((9,), {"k": 1}))
+    assert [node.calls for node in plan(canvas).nodes] == [[((), {})], [((9, 1), {"k": 1})], [((2,), {})]]
+
+
+def test_an_immutable_chain_is_not_fed_but_its_steps_are():
+    canvas = s("a") | chain(s("b"), s("c")).set(immutable=True)
+    planned = plan(canvas, (1,))
+    assert nodes(planned) == [("a", 1, NONE, NONE, False), ("b", 1, 0, NONE, False), ("c", 1, 1, NONE, True)]
+
+
+def test_the_very_same_arguments_are_held_once():
+    big = ["x"] * 1000
+    planned = plan(group(s("t", big) for _ in range(100)))
+    assert (planned.nodes[0].size, planned.nodes[0].shared, planned.nodes[0].calls) == (100, True, [((big,), {})])
+    mixed = plan(group(*[s("t", big) for _ in range(3)], s("t", list(big))))
+    assert (mixed.nodes[0].shared, mixed.nodes[0].calls) == (False, [((big,), {})] * 4)
+    keyed = plan(group(s("t", x=big), s("t", x=big)))
+    assert (keyed.nodes[0].shared, len(keyed.nodes[0].calls)) == (False, 2)
+
+
+def test_a_plan_is_frozen():
+    canvas = group(s("t", 1, a=2))
+    planned = plan(canvas)
+    member = canvas.tasks[0]
+    member.set(queue="far")
+    member.kwargs["a"] = 9
+    canvas.tasks.append(s("t", 3))
+    assert [(node.calls, node.options.queue) for node in planned.nodes] == [([((1,), {"a": 2})], "default")]
+
+
+# ------------------------------------------------------------------ options and ids
+
+
+def queues(planned: Plan) -> list[tuple[str, str, int]]:
+    return [(node.task, node.options.queue, node.options.priority) for node in planned.nodes]
+
+
+def test_options_apply_to_every_task_and_the_outer_win():
+    canvas = chain(s("a").set(priority=1), group(s("b"), s("c").set(queue="own")).set(queue="g"))
+    assert queues(plan(canvas)) == [("a", "default", 1), ("b", "g", 0), ("c", "g", 0)]
+    assert queues(plan(canvas, queue="call", priority=None)) == [("a", "call", 1), ("b", "call", 0), ("c", "call", 0)]
+
+
+def test_options_of_the_task_are_the_basis():
+    task = FakeTask("t", queue="task", priority=7)
+    assert queues(plan(chain(Signature(task), Signature(task, options={"queue": "sig"})))) == [
+        ("t", "task", 7), ("t", "sig", 7),
+    ]  # fmt: skip
+
+
+def test_eta_and_countdown_are_for_what_starts_first():
+    canvas = chain(s("a"), group(s("b"), s("c")), s("d").set(countdown=9))
+    planned = plan(canvas, countdown=5)
+    assert [node.options.countdown_s for node in planned.nodes] == [5.0, None, None, 9.0]
+    eta = datetime(2026, 1, 1, tzinfo=UTC)
+    planned = plan(chord([s("a"), s("b").set(countdown=3)], s("c")), eta=eta)
+    assert [node.options for node in planned.nodes] == [Options(eta_s=eta.timestamp())] * 2 + [Options()]
+
+
+def test_a_given_id_is_for_what_ends_last():
+    assert [node.ids for node in plan(s("a") | s("b"), task_id="x").nodes] == [{}, {0: "x"}]
+    assert [node.ids for node in plan(chord([s("a")], s("b")), task_id="x").nodes] == [{}, {0: "x"}]
+    assert [node.ids for node in plan(chain(s("a"), group(s("b"))), task_id="x").nodes] == [{}, {0: "x"}]
+
+
+def test_members_may_have_ids_and_still_are_one_array():
+    planned = plan(group(s("t"), s("t").set(task_id="two"), s("t", 3).set(task_id="three")))
+    assert [(node.size, node.ids) for node in planned.nodes] == [(3, {1: "two", 2: "three"})]
+
+
+@pytest.mark.parametrize(
+    "canvas",
+    [
+        group(s("a"), s("b")),
+        group(),
+        group(group(s("a"))),
+        group(chain(s("a"), s("b"))),
+        group(chain(s("a"), group(s("b"), s("c")))),
+        chain(s("a"), group(s("b"), s("c"))),
+        chain(s("a"), group()),
+        chord([s("a")], group(s("b"), s("c"))),
+    ],
+)
+def test_a_group_has_no_id_to_be_given(canvas):
+    text = "a group has no single task to have a task_id; give one to a member"
+    assert refused(canvas, task_id="x") == text
+    assert refused(canvas.clone(task_id="x")) == text
+
+
+def test_ids_must_differ_and_must_be_ids():
+    assert refused(group(s("a").set(task_id="x"), s("b").set(task_id="x"))) == "two tasks have the same task_id 'x'"
+    assert refused(s("a"), task_id="") == "task_id must be a text of 1 to 200 characters, not ''"
+
+
+def test_an_option_of_a_member_that_does_not_fit_is_named():
+    assert refused(group(s("a", 1).set(queue=["x"]))) == "an option of a(1) does not fit: {'queue': ['x']}"
+    assert refused(s("a"), countdown="soon") == "countdown must be a number of seconds, not 'soon'"
+    assert refused(s("a"), colour=1).startswith("there is no option 'colour'")
+
+
+# ------------------------------------------------------------------ for the wire
+
+
+def test_the_graph_of_a_plan():
+    task = FakeTask("t", queue="q")
+    graph = graph_of(plan(group(Signature(task, (1,)), Signature(task, (2,), options={"task_id": "x"})) | s("b")))
+    assert graph.nodes == [
+        NodeSpec("t", address_of("t"), 2, options=Options(queue="q"), ids={1: "x"}),
+        NodeSpec("b", address_of("b"), after_list=0, fed=True, shared=True),
+    ]
+    assert (graph.lists, graph.value, graph.each) == ([[Slice(0, 0, 2)]], Slice(1, 0, 1), False)
+
+
+# ------------------------------------------------------------------ size and limits
+
+
+def test_ten_thousand_members_are_one_node():
+    planned = plan(group(s("t", k) for k in range(10_000)) | s("sum"))
+    assert nodes(planned) == [("t", 10_000, NONE, NONE, False), ("sum", 1, NONE, 0, True)]
+
+
+def test_a_chain_of_ten_thousand_steps_is_planned_without_recursion():
+    canvas = chain(s("t", k) for k in range(10_000))
+    began = time.perf_counter()
+    planned = plan(canvas)
+    assert time.perf_counter() - began < 1.0
+    assert (len(planned.nodes), planned.value) == (10_000, Slice(9_999, 0, 1))
+    assert [node.after_node for node in planned.nodes] == list(range(-1, 9_999))
+
+
+def test_a_chain_of_a_thousand_chords_stays_flat():
+    planned = plan(chain(chord([s("a"), s("a")], s("b")) for _ in range(1000)))
+    assert (len(planned.nodes), len(planned.lists)) == (2000, 1000)
+    graph_of(planned)
+
+
+def nest(depth: int, wrap: Any) -> Canvas:
+    canvas: Canvas = s("t")
+    for _ in range(depth):
+        canvas = wrap(canvas)
+    return canvas
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        group,
+        lambda inner: chain(inner, s("u")).set(queue="q"),
+        lambda inner: chord([inner], s("u")),
+        lambda inner: chord([s("u")], inner),
+        lambda inner: group(s("u"), chain(s("u"), group(s("u"), inner))),
+    ],
+)
+def test_canvases_that_are_nested_too_deep_are_refused(wrap):
+    text = "canvases are nested more than 100 deep"
+    graph_of(plan(nest(20, wrap)))
+    assert refused(nest(120, wrap)) == text
