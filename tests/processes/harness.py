@@ -142,9 +142,7 @@ class World:
     def end(self) -> None:
         """End what was started, engines before hubs, and fail if a process outlives that."""
         for process in reversed(self.started):
-            if process.poll() is None:
-                process.terminate()
-        for process in self.started:
+            process.terminate()
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:

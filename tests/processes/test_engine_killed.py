@@ -12,7 +12,7 @@ import nbq
 from tests.processes.harness import World, kill, slots_up, until
 from tests.processes.work import block, note, slow_add
 
-TASKS = 20_000
+TASKS = 5_000
 
 
 @pytest.mark.parametrize("shape", ["map", "group"])
