@@ -76,15 +76,19 @@ def run_hub(options: HubOptions) -> int:
         StoreError: Its data folder or name is in use (by the process named), or cannot be used.
         SettingsError: A name, address or folder cannot be used.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until it serves, there is nothing to finish
     folder = private_dir(Path(options.data).absolute() if options.data else data_dir(options.name))
     with ExitStack() as stack:
         stack.enter_context(_lock(folder / "hub.lock", f"the data folder {folder}"))
         name_lock = runtime_dir() / f"{check_name(options.name)}.lock"
         stack.enter_context(_lock(name_lock, f"the name {options.name!r}"))
+        if options.parent:  # its name is its own: nobody else can be about to take this lock
+            stack.callback(name_lock.unlink)
         journal = Journal(folder, options.durability)
         stack.callback(journal.close)
         create_keys(folder, options.name, journal.store_id.hex())
         keyring = Keyring(folder)
+        stack.callback(socket_path(options.name).unlink, missing_ok=True)
         endpoint = HubEndpoint(socket_path(options.name), options.bind, keyring, options.advertise)
         stack.callback(endpoint.close)
         stop = _stop_on_signals(endpoint.wake)
