@@ -69,7 +69,9 @@ class World:
         self.started.append(process)
         return process
 
-    def hub(self, *arguments: str, name: str = "default", durability: str = "process") -> subprocess.Popen[str]:
+    def hub(
+        self, *arguments: str, name: str = "default", durability: str = "process"
+    ) -> subprocess.Popen[str]:
         """Start a hub and wait until it listens."""
         process = self.python("-m", "nbq", "hub", "--name", name, "--durability", durability, *arguments)
         until(lambda: self.listens(name, process), "the hub's start")
