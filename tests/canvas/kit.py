@@ -103,6 +103,11 @@ def execute(canvas: Canvas, *args: Any, **kwargs: Any) -> Any:
 
 # ------------------------------------------------------------------ the meaning of a canvas
 
+
+class Many(list[Any]):
+    """The value of a group, which is more than a list that a task returned."""
+
+
 Prefix = tuple[Any, ...]
 Own = Callable[[Prefix], Prefix]
 Step = tuple[Canvas | list[tuple[Canvas, Own]], Own]
@@ -113,16 +118,16 @@ def meaning(canvas: Canvas, prefix: Prefix = (), functions: Functions = ARITHMET
     mine = own(canvas)(prefix)
     match canvas:
         case Signature():
-            return call(functions, canvas.task, mine, canvas.kwargs)
+            return call(functions, canvas.task, plain(mine), canvas.kwargs)
         case group():
             members = unrolled(canvas, lambda given: given)
             if len(members) == 1 and isinstance(members[0][0], chain | chord):
                 value = meaning(members[0][0], members[0][1](mine), functions)
-                return value if isinstance(value, list) else [value]
-            return [meaning(member, inner(mine), functions) for member, inner in members]
+                return value if isinstance(value, Many) else Many([value])
+            return Many(meaning(member, inner(mine), functions) for member, inner in members)
         case chord():
             header = unrolled(canvas.header, own(canvas.header))
-            values = [meaning(member, inner(mine), functions) for member, inner in header]
+            values = Many(meaning(member, inner(mine), functions) for member, inner in header)
             assert canvas.body is not None
             if isinstance(canvas.body, group) and not unrolled(canvas.body, own(canvas.body)):
                 return values
@@ -173,9 +178,16 @@ def follow(steps: list[Step], given: Prefix, functions: Functions) -> Any:
         prefix = given if number == 0 else (value,)
         if isinstance(step, Canvas):
             value = meaning(step, enter(prefix), functions)
-        elif step or not (number and isinstance(value, list)):
-            value = [meaning(member, inner(prefix), functions) for member, inner in step]
+        elif step or not (number and isinstance(value, Many)):
+            value = Many(meaning(member, inner(prefix), functions) for member, inner in step)
     return value
+
+
+def plain(value: Any) -> Any:
+    """Return a value as a task gets it."""
+    if isinstance(value, Many):
+        return [plain(inner) for inner in value]
+    return tuple(plain(inner) for inner in value) if isinstance(value, tuple) else value
 
 
 def joined(first: Own, then: Own) -> Own:

@@ -1,12 +1,12 @@
-"""Groups, chains and chords: the shapes that `|` and the constructors make, and that operands stay as they are."""
+"""Groups, chains and chords: the shapes that `|` and constructors make; operands stay as they are."""
 
 import time
 from typing import Any
 
 import pytest
-from tests.canvas.kit import execute, s, si
 
 from nbq.canvas import chain, chord, group
+from tests.canvas.kit import execute, s, si
 
 A, B, C, D = s("a"), s("b"), s("c"), s("d")
 

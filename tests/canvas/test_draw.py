@@ -3,9 +3,9 @@
 from xml.etree import ElementTree
 
 import pytest
-from tests.canvas.kit import s
 
 from nbq.canvas import Canvas, chain, chord, draw_svg, draw_text, group
+from tests.canvas.kit import s
 
 NASTY = "<script>alert('&')</script>"
 
@@ -63,7 +63,14 @@ def texts(svg: str) -> list[str]:
 
 @pytest.mark.parametrize(
     "canvas",
-    [s(NASTY), s("t", NASTY), s("t", a=NASTY), s("t").set(queue=NASTY), group(s(NASTY)), chain(s("a"), s(NASTY))],
+    [
+        s(NASTY),
+        s("t", NASTY),
+        s("t", a=NASTY),
+        s("t").set(queue=NASTY),
+        group(s(NASTY)),
+        chain(s("a"), s(NASTY)),
+    ],
 )
 def test_what_users_wrote_is_escaped(canvas):
     svg = draw_svg(canvas)
@@ -79,6 +86,14 @@ def test_a_drawing_is_one_svg_element_of_its_size():
 
 
 def test_every_canvas_draws_itself_in_a_notebook():
-    for canvas in (s("t"), group(s("t")), chain(s("t")), chord([s("t")], s("u")), group(), chain(), chord([])):
+    for canvas in (
+        s("t"),
+        group(s("t")),
+        chain(s("t")),
+        chord([s("t")], s("u")),
+        group(),
+        chain(),
+        chord([]),
+    ):
         assert canvas._repr_svg_() == draw_svg(canvas)
         ElementTree.fromstring(canvas._repr_svg_())

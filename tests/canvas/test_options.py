@@ -64,7 +64,13 @@ def test_no_options_are_the_defaults():
 
 def test_options_mean_seconds_and_instants_to_the_hub():
     assert run_options(
-        {"queue": "q", "priority": -3, "ignore_result": True, "cancel_grace": 2, "countdown": timedelta(minutes=1)}
+        {
+            "queue": "q",
+            "priority": -3,
+            "ignore_result": True,
+            "cancel_grace": 2,
+            "countdown": timedelta(minutes=1),
+        }
     ) == Options(queue="q", priority=-3, ignore_result=True, cancel_grace_s=2.0, countdown_s=60.0)
     assert run_options({"expires": 30}) == Options(expires_s=30.0)
     assert run_options({"expires": timedelta(hours=1)}) == Options(expires_s=3600.0)

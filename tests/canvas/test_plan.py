@@ -1,15 +1,15 @@
-"""Planning: the exact nodes, lists and value of each shape, options and ids in their places, and its limits."""
+"""Planning: the exact nodes, lists and value of each shape, options and ids in their places, limits."""
 
 import time
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from tests.canvas.kit import FakeTask, address_of, graph_of, s, si
 
 from nbq.canvas import EMPTY, Canvas, Plan, Signature, chain, chord, group, plan
 from nbq.core.model import NONE, Nested, NodeSpec, Options, Slice
 from nbq.errors import InvalidSignature
+from tests.canvas.kit import FakeTask, address_of, graph_of, s, si
 
 ONE = Slice(0, 0, 1)
 
@@ -92,7 +92,11 @@ def test_groups_after_groups_follow_the_whole_list():
 
 def test_nested_groups_are_one_list_and_chains_that_end_in_groups_are_lists():
     planned = plan(group(s("a"), group(s("a"), group(s("a"))), chain(s("b"), group(s("c"), s("c")))))
-    assert nodes(planned) == [("a", 3, NONE, NONE, False), ("b", 1, NONE, NONE, False), ("c", 2, 1, NONE, True)]
+    assert nodes(planned) == [
+        ("a", 3, NONE, NONE, False),
+        ("b", 1, NONE, NONE, False),
+        ("c", 2, 1, NONE, True),
+    ]
     assert (planned.lists, planned.value) == ([[Slice(2, 0, 2)], [Slice(0, 0, 3), Nested(0)]], Nested(1))
 
 
@@ -133,7 +137,11 @@ def test_a_chord_needs_a_body():
 
 def test_arguments_reach_what_starts_first_alone():
     planned = plan(chain(chord([s("a"), s("a", 2)], s("b")), s("c")), (1,), {"z": 4})
-    assert [node.calls for node in planned.nodes] == [[((1,), {"z": 4}), ((1, 2), {"z": 4})], [((), {})], [((), {})]]
+    assert [node.calls for node in planned.nodes] == [
+        [((1,), {"z": 4}), ((1, 2), {"z": 4})],
+        [((), {})],
+        [((), {})],
+    ]
 
 
 def test_arguments_of_groups_and_chains_are_for_their_members():
@@ -150,7 +158,11 @@ def test_an_immutable_chain_is_not_fed_but_its_steps_are():
 def test_the_very_same_arguments_are_held_once():
     big = ["x"] * 1000
     planned = plan(group(s("t", big) for _ in range(100)))
-    assert (planned.nodes[0].size, planned.nodes[0].shared, planned.nodes[0].calls) == (100, True, [((big,), {})])
+    assert (planned.nodes[0].size, planned.nodes[0].shared, planned.nodes[0].calls) == (
+        100,
+        True,
+        [((big,), {})],
+    )
     mixed = plan(group(*[s("t", big) for _ in range(3)], s("t", list(big))))
     assert (mixed.nodes[0].shared, mixed.nodes[0].calls) == (False, [((big,), {})] * 4)
     keyed = plan(group(s("t", x=big), s("t", x=big)))
@@ -177,7 +189,11 @@ def queues(planned: Plan) -> list[tuple[str, str, int]]:
 def test_options_apply_to_every_task_and_the_outer_win():
     canvas = chain(s("a").set(priority=1), group(s("b"), s("c").set(queue="own")).set(queue="g"))
     assert queues(plan(canvas)) == [("a", "default", 1), ("b", "g", 0), ("c", "g", 0)]
-    assert queues(plan(canvas, queue="call", priority=None)) == [("a", "call", 1), ("b", "call", 0), ("c", "call", 0)]
+    assert queues(plan(canvas, queue="call", priority=None)) == [
+        ("a", "call", 1),
+        ("b", "call", 0),
+        ("c", "call", 0),
+    ]
 
 
 def test_options_of_the_task_are_the_basis():
@@ -227,7 +243,10 @@ def test_a_group_has_no_id_to_be_given(canvas):
 
 
 def test_ids_must_differ_and_must_be_ids():
-    assert refused(group(s("a").set(task_id="x"), s("b").set(task_id="x"))) == "two tasks have the same task_id 'x'"
+    assert (
+        refused(group(s("a").set(task_id="x"), s("b").set(task_id="x")))
+        == "two tasks have the same task_id 'x'"
+    )
     assert refused(s("a"), task_id="") == "task_id must be a text of 1 to 200 characters, not ''"
 
 
@@ -242,7 +261,9 @@ def test_an_option_of_a_member_that_does_not_fit_is_named():
 
 def test_the_graph_of_a_plan():
     task = FakeTask("t", queue="q")
-    graph = graph_of(plan(group(Signature(task, (1,)), Signature(task, (2,), options={"task_id": "x"})) | s("b")))
+    graph = graph_of(
+        plan(group(Signature(task, (1,)), Signature(task, (2,), options={"task_id": "x"})) | s("b"))
+    )
     assert graph.nodes == [
         NodeSpec("t", address_of("t"), 2, options=Options(queue="q"), ids={1: "x"}),
         NodeSpec("b", address_of("b"), after_list=0, fed=True, shared=True),

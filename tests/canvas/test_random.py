@@ -4,16 +4,18 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.canvas.kit import graph_of, meaning, run
 
 from nbq.canvas import EMPTY, Canvas, Signature, chain, chord, draw_svg, draw_text, group, plan, signature
+from tests.canvas.kit import graph_of, meaning, run
 
 
 @st.composite
 def signatures(draw: st.DrawFn) -> Signature:
     args = tuple(draw(st.lists(st.integers(0, 2), max_size=2)))
     options = draw(st.sampled_from([{}, {}, {"queue": "far"}]))
-    return Signature(draw(st.sampled_from("abc")), args, {}, options, draw(st.sampled_from([False, False, True])))
+    return Signature(
+        draw(st.sampled_from("abc")), args, {}, options, draw(st.sampled_from([False, False, True]))
+    )
 
 
 def dressed(canvas: Canvas, args: list[int], immutable: bool) -> Canvas:

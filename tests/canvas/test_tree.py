@@ -1,11 +1,11 @@
 """Results and parents: which elements a value is made of, and what each of them followed."""
 
 import pytest
-from tests.canvas.kit import graph_of, s
 
 from nbq.canvas import Branch, Empty, Leaf, chain, chord, group, parent_of, plan, tree_of
 from nbq.canvas.tree import Tree
 from nbq.core.model import Nested, Slice
+from tests.canvas.kit import graph_of, s
 
 
 def flat(tree: Tree) -> object:
@@ -36,7 +36,12 @@ def test_children_are_found_by_position_without_making_all():
     tree = plan(group(*[s("a") for _ in range(1000)], chain(s("b"), group(s("c"), s("c"))), s("a"))).tree
     assert isinstance(tree, Branch)
     assert len(tree) == 1002
-    assert (tree[0], tree[999], tree[1001], tree[-1]) == (Leaf(0, 0), Leaf(0, 999), Leaf(0, 1000), Leaf(0, 1000))
+    assert (tree[0], tree[999], tree[1001], tree[-1]) == (
+        Leaf(0, 0),
+        Leaf(0, 999),
+        Leaf(0, 1000),
+        Leaf(0, 1000),
+    )
     assert flat(tree[1000]) == flat(tree[-2]) == [Leaf(2, 0), Leaf(2, 1)]
     assert [tree[position] for position in range(1002)] == list(tree)
 
@@ -77,7 +82,9 @@ def test_the_parent_of_a_member_is_the_step_before_it():
 
 def test_in_arrays_of_chains_each_element_has_its_own_parent():
     planned = plan(group(chain(s("a", k), s("b")) for k in range(3)))
-    assert [parent_of(planned, Slice(1, k, k + 1)) for k in range(3)] == [Slice(0, k, k + 1) for k in range(3)]
+    assert [parent_of(planned, Slice(1, k, k + 1)) for k in range(3)] == [
+        Slice(0, k, k + 1) for k in range(3)
+    ]
     assert parent_of(graph_of(planned), Slice(0, 1, 2)) is None
 
 

@@ -1,4 +1,4 @@
-"""Cancelling: elements in every state end at once, what runs is interrupted, and what comes later counts not."""
+"""Cancelling: every state ends at once, what runs is interrupted, what comes later is ignored."""
 
 from nbq.core.actions import Disown, Interrupt, Reject
 from nbq.core.events import Began, CancelAsked, GaveBack, Reported, SlotDied
