@@ -18,6 +18,10 @@ def demo(slots: int | None, limit: int | None, as_json: bool) -> int:
 
     Starts a hub and one slot a core, parses every source file of the library (one task a file), sums up and
     reports; then does the same in one process, and says how much faster the cluster was. Ctrl-C stops it.
+
+    \b
+        nbq demo
+        nbq demo --slots 2 --limit 200
     """
     from nbq.demo import run
 

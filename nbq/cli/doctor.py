@@ -15,7 +15,7 @@ from nbq.errors import NbqError, SettingsError
 if TYPE_CHECKING:
     from nbq.core.views import ClusterView
 
-__all__ = ["Check", "doctor", "file_system"]
+__all__ = ["Check", "clock_check", "doctor", "engine_checks", "file_system"]
 
 _PACKAGES = ("pyzmq", "msgspec", "cloudpickle", "lz4", "click", "rich", "psutil", "tornado", "ipywidgets")
 _SQLITE = (3, 51, 3)
@@ -220,9 +220,9 @@ def _hub(where: str | None) -> Iterator[Check]:
         yield Check("wrong", "hub", str(error))
         return
     yield _answers(view, sorted(times)[_ANSWERS // 2])
-    yield _clocks(float(view.hub["time_s"]) - told_s)
+    yield clock_check(float(view.hub["time_s"]) - told_s)
     yield _hub_versions(view)
-    yield from _engines(view)
+    yield from engine_checks(view)
 
 
 def _answers(view: ClusterView, median_s: float) -> Check:
@@ -235,7 +235,8 @@ def _answers(view: ClusterView, median_s: float) -> Check:
     return Check("note", "hub", f"{text}, which is slow: the network, or a busy machine")
 
 
-def _clocks(ahead_s: float) -> Check:
+def clock_check(ahead_s: float) -> Check:
+    """Return what to say of a hub's clock that is ahead of this one by so much."""
     text = f"the hub's clock and this one differ by {abs(ahead_s):.2f} s"
     if abs(ahead_s) <= _CLOCKS_S:
         return Check("ok", "clocks", text)
@@ -251,7 +252,8 @@ def _hub_versions(view: ClusterView) -> Check:
     return Check("note", "hub's version", f"the hub runs nbq {theirs}, this process {own}: install the same")
 
 
-def _engines(view: ClusterView) -> Iterator[Check]:
+def engine_checks(view: ClusterView) -> Iterator[Check]:
+    """Yield what to say of each engine of a hub: whether it is there, and has what this process has."""
     from nbq.version import versions
 
     own = versions()
