@@ -8,14 +8,15 @@ multipart calls cost six to ten times as much (``docs/adr/0005``).
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket as sockets
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Set
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 from urllib.parse import urlsplit
 
 import zmq
@@ -36,6 +37,10 @@ _HIGH_WATER = 1000
 _CURVE_BYTES = 64
 """What encryption adds to a frame, at most."""
 _IPC, _TCP = b"\0", b"\1"
+
+# As plain numbers: pyzmq's enumerations cost a microsecond each time they are looked at.
+_DONTWAIT, _SNDMORE = int(zmq.DONTWAIT), int(zmq.SNDMORE)
+_MORE, _EVENTS, _POLLIN = int(zmq.RCVMORE), int(zmq.EVENTS), int(zmq.POLLIN)
 
 
 class Delivery(Enum):
@@ -151,7 +156,7 @@ class HubEndpoint:
     def receive(self, timeout_s: float) -> list[Arrival]:
         """Wait until something arrives, at most so long, and return all of it up to a bound."""
         arrivals: list[Arrival] = []
-        ready = dict(self._poller.poll(int(timeout_s * 1000)))
+        ready = dict(self._poller.poll(math.ceil(timeout_s * 1000)))
         if self._waker.fd in ready:
             self._waker.clear()
         for kind, socket in self._sockets.items():
@@ -165,17 +170,16 @@ class HubEndpoint:
 
     def _drain(self, kind: bytes, socket: zmq.Socket[bytes], arrivals: list[Arrival]) -> None:
         until = time.perf_counter() + _DRAIN_S
-        recv = socket.recv
+        recv, option = socket.recv, socket.getsockopt
         for _ in range(_DRAIN_MESSAGES):
-            try:
-                peer = kind + recv(zmq.NOBLOCK)
-            except zmq.Again:
+            if not cast(int, option(_EVENTS)) & _POLLIN:
                 return
+            peer = kind + recv()
             if kind == _TCP and peer not in self._greeted:
                 arrivals.append(self._receive_hello(peer, socket))
             else:
                 frame = recv()
-                if socket.rcvmore:
+                if option(_MORE):
                     _skip(socket)
                     arrivals.append(Arrival(peer, wire.NO_SESSION, ProtocolError("two frames"), None))
                     continue
@@ -201,8 +205,8 @@ class HubEndpoint:
         socket = self._sockets[peer[:1]]
         frame = wire.encode(message, session)
         try:
-            socket.send(peer[1:], zmq.SNDMORE | zmq.NOBLOCK)
-            socket.send(frame, zmq.NOBLOCK)
+            socket.send(peer[1:], _SNDMORE | _DONTWAIT)
+            socket.send(frame, _DONTWAIT)
         except zmq.Again:
             return Delivery.FULL
         except zmq.ZMQError as error:
@@ -299,12 +303,12 @@ class PeerEndpoint:
     def send(self, message: ToHub) -> bool:
         """Send a message; returns False, and sends nothing, when the hub takes no more for now."""
         try:
-            self._socket.send(wire.encode(message, self.session), zmq.NOBLOCK)
+            self._socket.send(wire.encode(message, self.session), _DONTWAIT)
         except zmq.Again:
             return False
         return True
 
-    def receive(self, timeout_s: float, also: Collection[int] = ()) -> tuple[list[ToPeer], set[int]]:
+    def receive(self, timeout_s: float, also: Set[int] = frozenset()) -> tuple[list[ToPeer], set[int]]:
         """Wait until a message arrives, a descriptor of ``also`` can be read, or ``wake`` is called.
 
         Returns:
@@ -313,9 +317,9 @@ class PeerEndpoint:
         Raises:
             ProtocolError: The hub sent what is no message.
         """
-        if self._also != set(also):
+        if self._also != also:
             self._register(set(also))
-        ready = dict(self._poller.poll(int(timeout_s * 1000)))
+        ready = dict(self._poller.poll(math.ceil(timeout_s * 1000)))
         if self._waker.fd in ready:
             self._waker.clear()
         messages = list(self._drain()) if self._socket in ready else []
@@ -330,11 +334,9 @@ class PeerEndpoint:
 
     def _drain(self) -> Iterator[ToPeer]:
         for _ in range(_DRAIN_MESSAGES):
-            try:
-                frame = self._socket.recv(zmq.NOBLOCK)
-            except zmq.Again:
+            if not cast(int, self._socket.getsockopt(_EVENTS)) & _POLLIN:
                 return
-            yield wire.decode_to_peer(frame)[1]
+            yield wire.decode_to_peer(self._socket.recv())[1]
 
     def wake(self) -> None:
         """Let ``receive`` return at once; from any thread, and from signal handlers."""

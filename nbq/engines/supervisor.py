@@ -42,6 +42,8 @@ _LOOK_S = 0.02
 """How often to look for a hub that listens nowhere yet."""
 _COMPLAIN_S = 2.0
 _START_TRIES = 3
+_TRIM_S = 1.0
+"""How often what slots print outside Python is bounded."""
 _START_PAUSE_S = 1.0
 
 
@@ -110,6 +112,9 @@ class Supervisor:
         self._lost_s: float | None = None
         self._complained = False
         self._dialled_s = 0.0
+        self._trimmed_s = 0.0
+        self._fds: dict[int, int] = {}
+        """Slots by the descriptors of their pipes."""
         self._asked: set[str] = set()
 
     # -------------------------------------------------------------- the loop
@@ -155,21 +160,22 @@ class Supervisor:
         wait_s = _UNEVEN_S if session.uneven else _BUSY_S if session.busy else _IDLE_S
         if not self._endpoint.address:
             wait_s = _LOOK_S
-        fds = {child.fd: number for number, child in enumerate(self._children) if child is not None}
-        messages, ready = self._endpoint.receive(wait_s, fds)
+        messages, ready = self._endpoint.receive(wait_s, self._fds.keys())
         now_s = time.monotonic()
         for message in messages:
             self._from_hub(message, now_s)
         for fd in ready:
-            self._from_slot(fds[fd], now_s)
+            self._from_slot(self._fds[fd], now_s)
         if self._ending and session.connected:
             session.drain()
-        self._watch_slots(now_s)
         session.tick(now_s)
         self._carry_out()
+        self._send()  # what can be done at once leaves before everything is looked after
+        self._watch_slots(now_s)
         self._move_blobs()
-        self._send()
         self._watch_hub(now_s)
+        self._carry_out()
+        self._send()
 
     # -------------------------------------------------------------- the hub
 
@@ -251,7 +257,8 @@ class Supervisor:
         init = pipe.Init(
             self._key, self._name, options.include, options.sys_path, options.cwd, options.element_limit
         )
-        self._children[number] = Child(slot_environment(self._connection.path), init)
+        child = self._children[number] = Child(slot_environment(self._connection.path), init)
+        self._fds[child.fd] = number
 
     def _from_slot(self, number: int, now_s: float) -> None:
         child = self._children[number]
@@ -317,6 +324,7 @@ class Supervisor:
             self._say(f"slot {number} did not start: {text}")
         elif child.halted is None:
             self._say(f"slot {number} died: {text}")
+        del self._fds[child.fd]
         child.close()
         self._children[number] = None
         token, index = running if running is not None else (0, -1)
@@ -334,7 +342,10 @@ class Supervisor:
             self.session.slot_runs(number, child.running(), now_s)
             if child.overdue(now_s):
                 child.kill()
-            child.trim_output()
+            if now_s - self._trimmed_s > _TRIM_S:
+                child.trim_output()
+        if now_s - self._trimmed_s > _TRIM_S:
+            self._trimmed_s = now_s
 
     def _carry_out(self) -> None:
         """Do what the session ordered; an order may lead to further ones."""
