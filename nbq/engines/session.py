@@ -144,6 +144,8 @@ class EngineSession:
         self._versions = versions
         self._token = token
         self._epoch = 0
+        self._latest = 0
+        """The highest token seen: the hub's tokens grow, so a lower one is of a lease that was here."""
         self._held: dict[int, _Held] = {}
         self._ready: deque[Chunk] = deque()
         self._inputs: dict[int, dict[int, list[wire.Block]]] = {}
@@ -255,8 +257,9 @@ class EngineSession:
             self.denied = message
 
     def _on_lease(self, lease: wire.Lease) -> None:
-        if lease.token in self._held or self.draining:
-            return
+        if lease.token <= self._latest or self.draining:
+            return  # it came twice, or was overtaken; the hub sees which leases are not held
+        self._latest = lease.token
         if lease.feed is not None and lease.feed.parts:
             parts = self._inputs.pop(lease.token, {})
             if len(parts) != lease.feed.parts:
@@ -402,12 +405,13 @@ class EngineSession:
             if held is None or not any(i in held.open for i in range(outcome.lo, outcome.hi)):
                 continue
             self._learn(held.lease.function, outcome.seconds / (outcome.hi - outcome.lo))
+            size = len(block) + sum(len(line.encode()) for line in outcome.errors.values())
+            if self._size + size > _REPORT_BYTES:
+                self._flush(now_s)
             self._outcomes.append(outcome)
             self._blocks.append(block)
-            self._size += len(block)
+            self._size += size
             self._close(outcome.token, outcome.lo, outcome.hi)
-            if self._size > _REPORT_BYTES:
-                self._flush(now_s)
 
     def chunk_done(self, number: int) -> None:
         """A slot has come to the end of its first chunk: what has no outcome was not run."""

@@ -28,6 +28,7 @@ _BUSY_S = 0.05
 _UNEVEN_S = 0.005
 _RESTART_S = 0.3
 _SEND_S = 0.005
+_AGREE_S = 0.0002
 
 
 class Work:
@@ -71,8 +72,6 @@ class Slot:
         self.ready = False
         """Whether its supervisor knows that it is up."""
         self.dead = False
-        self.skipped = False
-        """Whether the element that it last started was not to be run after all."""
         self.pipe: deque[str | Results | Work] = deque()
         """What it wrote and its supervisor has not read."""
         self.works: deque[Work] = deque()
@@ -83,6 +82,7 @@ class Slot:
         self._queue: deque[Work] = deque()
         self._batch: Results | None = None
         self._sent_s = 0.0
+        self._began_s = 0.0
         self._turns = 0
         self.world.after(_RESTART_S * self.world.rng.random(), self._up)
 
@@ -122,7 +122,7 @@ class Slot:
     def _start(self, work: Work, index: int) -> None:
         lease = work.lease
         self.running = lease.token, index
-        self.skipped = False
+        self._began_s = self.world.now_s
         self.world.started(lease, index, self)
         call = self._call(lease, index)
         body = self.engine.session.functions[lease.function]
@@ -213,14 +213,14 @@ class Slot:
             if lo < work.hi:
                 taken.append((work.lease.token, lo, work.hi))
             work.cut = min(work.cut, max(lo, work.next))
-        if self.running is not None and self.world.rng.random() < 0.05:
+        if self.running is not None and self.world.now_s - self._began_s < _AGREE_S:
             self._turns += 1  # it met the new limits just as it was to begin: it ends without an outcome
             self.world.after(0.0, lambda: self._skip(self._turns))
         return taken
 
     def _skip(self, turn: int) -> None:
         if turn == self._turns and not self.dead:
-            self.skipped = True
+            self.world.begun.pop(self.running, None)
             self.running = None
             self._next()
 

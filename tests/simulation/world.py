@@ -17,7 +17,7 @@ from unittest import mock
 import msgspec
 from msgspec import Struct
 
-from nbq import hub, peers
+from nbq import forward, peers
 from nbq import session as client
 from nbq.core import scheduler
 from nbq.core.model import Now
@@ -96,9 +96,9 @@ def draw_profile(rng: Random) -> Profile:
 
 
 TIGHT = (
-    (peers, "_ENDS_FACTS", 2),
+    (forward, "_ENDS_FACTS", 2),
     (peers, "_OUTBOX_MESSAGES", 40),
-    (hub, "_FEED_BYTES", 100),
+    (forward, "_INPUT_BYTES", 100),
     (scheduler, "_LEASE_SIZE", 3),
     (scheduler, "_FORGET_AT_ONCE", 1),
     (engine, "_REPORT_BYTES", 100),
@@ -208,7 +208,7 @@ class World:
         """An element starts in a slot: once under a lease, but for a slot that ends before it does."""
         key = lease.token, index
         before = self.begun.get(key)
-        if before is not None and not before.dead and not before.skipped:
+        if before is not None and not before.dead:
             raise Violation("once a lease", f"{index} of lease {lease.token} is run twice")
         self.begun[key] = slot
 
