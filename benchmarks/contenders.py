@@ -91,8 +91,8 @@ def run(name: str, sizes: Mapping[str, int], limit_s: float) -> Found:
     module = {"nbq": "ours"}.get(name, name if name in OWN else f"peers.{name}")
     python = sys.executable if name in OWN else str(_python(name))
     mark = secrets.token_hex(8)
-    env = {**os.environ, **_QUIET, MARK: mark}
-    with tempfile.TemporaryDirectory(prefix="nbq-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="nbq-bench-", ignore_cleanup_errors=True) as folder:
+        env = {**os.environ, **_QUIET, MARK: mark, "TMPDIR": folder}
         lines, log = Path(folder) / "lines", Path(folder) / "log"
         lines.touch()
         command = [python, "-m", f"benchmarks.{module}", json.dumps(dict(sizes)), str(lines)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 
 import ray
 from ray.util.multiprocessing import Pool
@@ -59,6 +60,7 @@ def main() -> None:
         log_to_driver=False,
         configure_logging=True,
         logging_level=logging.ERROR,
+        _temp_dir=tempfile.gettempdir(),  # else its own folder, which it leaves behind
     )
     try:
         ray.get([ray.remote(work.noop).remote(i) for i in range(100)])
