@@ -19,7 +19,7 @@ from typing import Any
 
 import nbq
 from nbq.demo.analysis import Ranking, find_files, parse, rank, report, summarise
-from nbq.demo.show import count, figures, progress
+from nbq.demo.show import count, figures, progress, tell
 
 __all__ = ["run"]
 
@@ -54,6 +54,7 @@ def run(slots: int | None = None, limit: int | None = None, as_json: bool = Fals
         as_json: Whether figures and ranking are printed, as JSON, in place of the report.
     """
     library = sysconfig.get_path("stdlib")
+    cores, load = os.cpu_count() or 1, os.getloadavg()[0]
     try:
         files = find_files(library)[:limit]
         if not files:
@@ -68,10 +69,10 @@ def run(slots: int | None = None, limit: int | None = None, as_json: bool = Fals
         print("stopped", file=sys.stderr)
         return 130
     if as_json:
-        print(json.dumps(_measured(outcome, alone_s), indent=2))
+        print(json.dumps(_measured(outcome, alone_s, cores, load), indent=2))
     else:
-        shown = figures(outcome.slots, os.cpu_count() or 1, outcome.tasks, outcome.seconds, alone_s)
-        print(f"\n{outcome.report}\n\n{shown}")
+        shown = figures(outcome.slots, cores, load, outcome.tasks, outcome.seconds, alone_s)
+        tell(f"\n{outcome.report}\n\n{shown}", sys.stdout)
     return 0
 
 
@@ -80,9 +81,11 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _measured(outcome: Outcome, alone_s: float) -> dict[str, Any]:
+def _measured(outcome: Outcome, alone_s: float, cores: int, load: float) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
+        "cores": cores,
+        "load_before": load,
         **asdict(outcome),
         "one_process_s": alone_s,
         "tasks_per_s": outcome.tasks / outcome.seconds,

@@ -5,6 +5,7 @@ In a terminal progress is a bar, redrawn at most ten times a second; elsewhere i
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Self, TextIO
@@ -12,11 +13,14 @@ from typing import TYPE_CHECKING, Self, TextIO
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["Bar", "Lines", "Pace", "count", "duration", "figures", "progress"]
+__all__ = ["Bar", "Lines", "Pace", "count", "duration", "figures", "progress", "tell"]
 
 _REDRAW_S = 0.1
 _LABEL_WIDTH = 11
 _BAR_WIDTH = 28
+_BUSY = 0.5
+"""From how much load a core on the figures are doubtful."""
+_BOLD = re.compile(r"^(?:[\d,]+ modules: .*|Largest modules .*|speed-up +\S+)", re.MULTILINE)
 Clock = Callable[[], float]
 
 
@@ -131,8 +135,17 @@ def progress(label: str, total: int, out: TextIO) -> Bar | Lines:
     return Bar(label, pace, out) if out.isatty() else Lines(label, pace, out)
 
 
-def figures(slots: int, cores: int, tasks: int, seconds: float, alone_s: float) -> str:
-    """Return what was measured: both times, the task rate and the speed-up."""
+def figures(slots: int, cores: int, load: float, tasks: int, seconds: float, alone_s: float) -> str:
+    """Return what was measured: both times, the task rate and the speed-up.
+
+    Args:
+        slots: How many tasks ran at a time.
+        cores: How many cores the machine has.
+        load: How many processes wanted a core before the demo began.
+        tasks: How many tasks the cluster ran.
+        seconds: How long the cluster took.
+        alone_s: How long one process took.
+    """
     rows = [
         (
             f"nbq, {count(slots, 'slot')}",
@@ -142,4 +155,23 @@ def figures(slots: int, cores: int, tasks: int, seconds: float, alone_s: float) 
         ("one process", f"{alone_s:.2f} s", "the same work and the same report, without nbq"),
         ("speed-up", f"{alone_s / seconds:.2f}", f"measured just now, on {count(cores, 'core')}"),
     ]
-    return "\n".join(f"{name:<14}{value:>10}  {note}" for name, value, note in rows)
+    lines = [f"{name:<14}{value:>10}  {note}" for name, value, note in rows]
+    if load > cores * _BUSY:
+        lines.append(
+            f"\nThe cores were busy before this began (load {load:.1f}): a quiet machine tells more."
+        )
+    return "\n".join(lines)
+
+
+def tell(text: str, out: TextIO) -> None:
+    """Print report and figures; in a terminal, with what matters in bold."""
+    if not out.isatty():
+        print(text, file=out)
+        return
+    # As above: only a terminal needs rich.
+    from rich.console import Console
+    from rich.text import Text
+
+    shown = Text(text)
+    shown.highlight_regex(_BOLD, "bold")
+    Console(file=out).print(shown, soft_wrap=True)

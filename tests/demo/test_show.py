@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from nbq.demo.show import Bar, Lines, Pace, count, duration, figures, progress
+from nbq.demo.show import Bar, Lines, Pace, count, duration, figures, progress, tell
 
 
 class Clock:
@@ -83,10 +83,31 @@ def test_a_terminal_gets_a_bar_and_all_else_lines() -> None:
     assert isinstance(progress("a", 1, io.StringIO()), Lines)
 
 
-@pytest.mark.parametrize(("alone_s", "speed_up"), [(9.5, "1.90"), (2.5, "0.50")])
-def test_the_figures_are_what_was_measured(alone_s: float, speed_up: str) -> None:
-    assert figures(2, 4, 1793, 5.0, alone_s) == (
+BUSY = "\n\nThe cores were busy before this began (load 2.1): a quiet machine tells more."
+
+
+@pytest.mark.parametrize(
+    ("load", "alone_s", "speed_up", "remark"), [(2.0, 9.5, "1.90", ""), (2.1, 2.5, "0.50", BUSY)]
+)
+def test_the_figures_are_what_was_measured(load: float, alone_s: float, speed_up: str, remark: str) -> None:
+    assert figures(2, 4, load, 1793, 5.0, alone_s) == (
         "nbq, 2 slots      5.00 s  1,793 tasks, 359 a second\n"
         f"one process       {alone_s:.2f} s  the same work and the same report, without nbq\n"
-        f"speed-up            {speed_up}  measured just now, on 4 cores"
+        f"speed-up            {speed_up}  measured just now, on 4 cores{remark}"
+    )
+
+
+TOLD = "9 modules: 1 line\n\nLargest modules   lines\n[a] 9 modules\n\nspeed-up  1.90  measured"
+
+
+def test_what_matters_is_bold_in_a_terminal_and_plain_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    plain, terminal = io.StringIO(), Terminal()
+    tell(TOLD, plain)
+    tell(TOLD, terminal)
+    assert plain.getvalue() == f"{TOLD}\n"
+    assert terminal.getvalue() == (
+        "\x1b[1m9 modules: 1 line\x1b[0m\n\n\x1b[1mLargest modules   lines\x1b[0m\n[a] 9 modules\n\n"
+        "\x1b[1mspeed-up  1.90\x1b[0m  measured\n"
     )
