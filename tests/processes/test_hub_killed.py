@@ -14,8 +14,7 @@ from tests.processes.work import block, slow_add
 TASKS = 20_000
 
 
-@pytest.mark.parametrize("durability", ["process", "disk"])
-@pytest.mark.parametrize("shape", ["map", "group"])
+@pytest.mark.parametrize(("shape", "durability"), [("map", "process"), ("group", "disk")])
 def test_a_waiting_client_gets_all_results_over_a_hub_killed_midway(
     world: World, shape: str, durability: str
 ) -> None:
