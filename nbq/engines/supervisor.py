@@ -27,6 +27,7 @@ from nbq.core.model import EngineInfo
 from nbq.engines import pipe
 from nbq.engines.child import Child
 from nbq.engines.session import EngineSession, Halt, Run, TakeBack
+from nbq.engines.tunnel import Tunnel
 from nbq.errors import AuthenticationError, HubUnreachable, IntegrityError, VersionMismatch
 from nbq.settings import Connection, refresh_endpoints, slot_environment
 from nbq.transport import PeerEndpoint
@@ -84,12 +85,20 @@ class Supervisor:
         options: How to run.
         endpoint: The connection to the hub.
         say: Takes a line for the log.
+        tunnel: What the connection goes through, or None.
     """
 
-    def __init__(self, options: EngineOptions, endpoint: PeerEndpoint, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        options: EngineOptions,
+        endpoint: PeerEndpoint,
+        say: Callable[[str], None],
+        tunnel: Tunnel | None = None,
+    ) -> None:
         self._options = options
+        self._tunnel = tunnel
         self._endpoint = endpoint
-        self._connection = options.connection
+        self._connection = options.connection if tunnel is None else tunnel.connection
         self._say = say
         self._key = bytes.fromhex(options.connection.payload_key)
         name = options.name or f"{socket.gethostname()}-{os.getpid()}"
@@ -226,7 +235,10 @@ class Supervisor:
         if self._ending or session.draining:
             self._stopping = True  # nobody to give anything back to
         if now_s - self._dialled_s > (_LOOK_S if absent else _REDIAL_S):
-            self._connection = refresh_endpoints(self._connection)
+            if self._tunnel is not None:
+                self._tunnel.keep()
+            else:
+                self._connection = refresh_endpoints(self._connection)
             self._endpoint.reset(self._connection)
             self._hello(now_s)
 
@@ -399,7 +411,13 @@ def run_engine(options: EngineOptions) -> int:
     Raises:
         HubError: The hub cannot be reached or refuses this engine.
     """
-    return Supervisor(options, PeerEndpoint(options.connection), say).run()
+    tunnel = Tunnel(options.via, options.connection, say) if options.via else None
+    try:
+        connection = options.connection if tunnel is None else tunnel.connection
+        return Supervisor(options, PeerEndpoint(connection), say, tunnel).run()
+    finally:
+        if tunnel is not None:
+            tunnel.close()
 
 
 def say(text: str) -> None:
