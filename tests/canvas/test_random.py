@@ -48,7 +48,7 @@ def count(canvas: Canvas) -> int:
     return 1 if isinstance(canvas, Signature) else sum(map(count, canvas.members()))
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(canvases, st.lists(st.integers(3, 4), max_size=2))
 def test_a_plan_gives_what_the_canvas_means(canvas: Canvas, args: list[int]):
     planned = plan(canvas, args)
@@ -56,7 +56,7 @@ def test_a_plan_gives_what_the_canvas_means(canvas: Canvas, args: list[int]):
     assert sum(node.size for node in planned.nodes if node.task != EMPTY) == count(canvas)
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(canvases)
 def test_plain_data_gives_an_equal_canvas_and_the_same_plan(canvas: Canvas):
     again = signature(canvas.to_dict())
@@ -64,7 +64,7 @@ def test_plain_data_gives_an_equal_canvas_and_the_same_plan(canvas: Canvas):
     assert graph_of(plan(again)) == graph_of(plan(canvas))
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(canvases)
 def test_planning_and_composing_change_no_operand(canvas: Canvas):
     before = canvas.to_dict()
@@ -74,14 +74,14 @@ def test_planning_and_composing_change_no_operand(canvas: Canvas):
     assert canvas.to_dict() == before
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(canvases, canvases)
 def test_a_canvas_followed_by_a_canvas_is_a_chain_of_both(left: Canvas, right: Canvas):
     joined: Any = left | right
     assert run(plan(joined)) == meaning(joined)
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(canvases)
 def test_every_canvas_can_be_drawn(canvas: Canvas):
     assert draw_svg(canvas).startswith("<svg ")
