@@ -36,7 +36,9 @@ def main() -> int:
                 return 1
             continue
         spent = time.perf_counter() - began
-        if not args.go_on:
+        if args.digests:
+            print(digest)
+        elif not args.go_on:
             print(
                 f"seed {seed}: {digest}, {world.steps} steps, {world.now_s:.0f} s in {spent:.2f} s",
                 flush=True,

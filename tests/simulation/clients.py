@@ -1,4 +1,4 @@
-"""Clients of a simulated world: the real session, and a user who submits, waits, asks, cancels and forgets."""
+"""Clients of a simulated world: the real session, and a user who submits, waits, cancels and forgets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from nbq import wire
 from nbq.core.ids import run_text
-from nbq.core.model import NONE
 from nbq.session import Accepted, Answered, ClientSession, Connected, Ended, Event, Lost, RunRefused
 from tests.simulation.peers import PeerActor
 from tests.simulation.workload import FUNCTIONS, Job, Violation, make_job
@@ -166,10 +165,8 @@ class ClientActor(PeerActor):
         return wire.Cancel(request, job.run, number, lo, hi)
 
     @property
-    def content(self) -> bool:
-        """Return whether nothing is outstanding."""
+    def at_rest(self) -> bool:
+        """Return whether it is connected, and nothing is outstanding."""
         session = self.session
-        return not (self.unfinished or self._finds or session.unacknowledged or session._requests)
-
-
-assert NONE == -1
+        waits = self.unfinished or self._finds or session.unacknowledged or session._requests
+        return session.connected and not waits

@@ -377,6 +377,12 @@ class EngineActor(PeerActor):
         else:
             super().watch_hub()
 
+    @property
+    def at_rest(self) -> bool:
+        """Return whether it is connected and has nothing to do, or has gone."""
+        session = self.session
+        return not self.alive or (session.connected and session.idle and not session.busy)
+
     def drain(self) -> None:
         """SIGTERM."""
         self.session.draining = True

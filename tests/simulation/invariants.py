@@ -271,7 +271,8 @@ def _durable(ledger: Ledger) -> dict[str, object]:
     runs = {
         run.number: [
             run.id, run.left, run.weight, run.next_block, run.finished_s,
-            [(bytes(n.state).translate(shown), n.ends, n.deaths, n.losses, n.left, n.ended_s) for n in run.nodes],
+            [(bytes(n.state).translate(shown), n.ends, n.deaths, n.losses, n.left) for n in run.nodes],
+            [node.ended_s for node in run.nodes],
             [(members.left, members.cause, members.ended_s) for members in run.lists],
         ]
         for run in ledger.runs.values()
@@ -281,6 +282,7 @@ def _durable(ledger: Ledger) -> dict[str, object]:
     }
     counts = {engine.id: engine.count for engine in ledger.fleet.engines.values() if engine.count}
     return {
-        "runs": runs, "leases": leases, "counts": counts, "left": ledger.left, "weight": ledger.weight, "kept": ledger.kept,
+        "runs": runs, "leases": leases, "counts": counts, "left": ledger.left, "weight": ledger.weight,
+        "kept": ledger.kept,
         "given": ledger.given, "by_id": {key: run.number for key, run in ledger.by_id.items()},
     }  # fmt: skip

@@ -69,6 +69,11 @@ class PeerActor:
         """Do what the real loop does once it is woken, and say when to be woken next."""
         raise NotImplementedError
 
+    @property
+    def at_rest(self) -> bool:
+        """Return whether nothing more will come of it by itself."""
+        raise NotImplementedError
+
     def welcome(self, message: ToPeer) -> None:
         """Speak as the session that the hub says this is."""
         if isinstance(message, wire.Welcome):

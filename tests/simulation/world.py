@@ -37,6 +37,7 @@ __all__ = ["HubKilled", "Profile", "World", "simulate"]
 _AUDIT_TURNS = 8
 _TWIN_TURNS = 64
 _QUIET_S = 5.0
+_SILENCE_S = 5.0
 _STEPS = 100_000
 
 
@@ -319,8 +320,8 @@ class World:
         if self._healed:
             return
         faults = (
-            self._kill_hub, self._kill_hub, self._kill_engine, self._kill_client, self._kill_slot, self._drain,
-            self._set_clock, self._cut, self._break, self._pause_hub,
+            self._kill_hub, self._kill_hub, self._kill_engine, self._kill_client, self._kill_slot,
+            self._drain, self._set_clock, self._cut, self._break, self._pause_hub,
         )  # fmt: skip
         fault = self.rng.choice(faults)
         self.say(fault.__name__)
@@ -381,8 +382,8 @@ class World:
     def _at_rest(self) -> bool:
         if self.hub is None or self.hub.scheduler.ledger.left:
             return False
-        engines_idle = all(e.drained or (e.session.idle and not e.session.busy) for e in self.engines)
-        return engines_idle and all(client.content for client in self.clients)
+        peers = (*self.engines, *self.clients)
+        return all(peer.at_rest for peer in peers)
 
     def _restless(self) -> str:
         assert self.hub is not None
@@ -391,20 +392,26 @@ class World:
             run.number: [node.state.hex() for node in run.nodes] for run in ledger.runs.values() if run.left
         }
         clients = [
-            (c.unfinished, c._finds, c.session.unacknowledged, c.session._requests)
+            (c.unfinished, c._finds, c.session.unacknowledged, c.session._requests, c.session.connected)
             for c in self.clients
-            if not c.content
+            if not c.at_rest
         ]
         engines = [
-            (e.session.info.name, e.session.held, list(e.session._spool), e.session.connected, e.session.draining)
+            (
+                e.session.info.name,
+                e.session.held,
+                list(e.session._spool),
+                e.session.connected,
+                e.session.draining,
+            )
             for e in self.engines
-            if not (e.drained or e.session.idle)
+            if not e.at_rest
         ]
         return f"unfinished {states}, leases {list(ledger.leases)}, clients {clients}, engines {engines}"
 
     def _check_quiet(self) -> None:
         """Nothing goes on by itself once all is done."""
-        end_s = self.now_s + 1.0
+        end_s = self.now_s + _SILENCE_S  # so long it may take to notice that a connection is gone
         while self.now_s < end_s:
             self._turn()
         before = self.messages
