@@ -52,7 +52,7 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):  # what a terminal's encoding lacks is shown, not an error
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = nbq.main(standalone_mode=False)
+        code = nbq.main(prog_name="nbq", standalone_mode=False)
     except click.ClickException as error:
         code = _failed(error, error.exit_code)
     except (click.Abort, KeyboardInterrupt):

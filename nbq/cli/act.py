@@ -65,19 +65,19 @@ def call(
     with connected(where) as client:
         client_only(client, "submit")
         found = signature(task, arguments, keywords, **given).apply_async()
-        client.flush()
+        try:
+            client.flush()
+            ended = no_wait or found.wait(timeout)
+        except KeyboardInterrupt:
+            task_id = escaped(found.id)
+            click.echo(f"nbq: task {task_id} goes on; 'nbq cancel {task_id}' stops it", err=True)
+            raise
         if no_wait:
             if as_json:
                 print_json({"id": found.id})
             else:
                 click.echo(escaped(found.id))
             return 0
-        try:
-            ended = found.wait(timeout)
-        except KeyboardInterrupt:
-            task_id = escaped(found.id)
-            click.echo(f"nbq: task {task_id} goes on; 'nbq cancel {task_id}' stops it", err=True)
-            raise
         if not ended:
             raise WaitTimeout(f"task {found.id} has not ended after {timeout:g} s; it goes on")
         report = outcome(found)

@@ -35,6 +35,8 @@ def hub(
     \b
         nbq hub --name team --bind tcp://0.0.0.0:7777 --advertise hub.example.org
         nbq engine --hub engine.json          # on the other host
+
+    Exit code: 0 it was told to end; 2 a name, address or folder cannot be used; 3 another hub uses them.
     """
     import msgspec
 
@@ -88,6 +90,9 @@ def engine(
 
     SIGTERM drains it: running tasks finish, the rest goes back to the hub. Ctrl-C, or a second SIGTERM,
     stops at once; what was running is run again elsewhere. A hub that goes away is waited for.
+
+    Exit code: 0 it was told to end; 3 the hub cannot be reached (for --hub-timeout, where that is given), or
+    does not let it in.
     """
     import os
     from pathlib import Path

