@@ -88,3 +88,9 @@ def _defines_all(node: ast.stmt) -> bool:
         else []
     )
     return any(isinstance(target, ast.Name) and target.id == "__all__" for target in names)
+
+
+def test_no_module_has_the_name_of_something_public() -> None:
+    """Importing a submodule would put it in the place of the public name (docs/adr/0007)."""
+    direct = {name.removeprefix("nbq.").split(".")[0] for name in modules() if name != "nbq"}
+    assert direct & set(nbq.__all__) == set()
