@@ -49,6 +49,7 @@ def test_an_option_that_does_not_exist_is_named_beside_those_that_do():
         ({"countdown": 5}, {"eta": None}, {"countdown": 5}),
         ({"countdown": 5}, {"eta": NOON, "countdown": None}, {"eta": NOON}),
         ({}, {"eta": NOON, "countdown": 5}, {"eta": NOON, "countdown": 5}),
+        ({}, {"countdown": 5, "eta": NOON}, {"eta": NOON, "countdown": 5}),
     ],
 )
 def test_new_options_win_and_none_leaves_the_old(old, new, merged):
