@@ -139,8 +139,7 @@ def read_until(process: subprocess.Popen[str], start: str) -> None:
         pytest.param("a hub and 2 slots", 4, True, id="started"),
         pytest.param("2 slots ", 4, True, id="working-group"),
         pytest.param("2 slots ", 4, False, id="working-process"),
-        pytest.param("one process ", 1, True, id="alone-group"),
-        pytest.param("one process ", 1, False, id="alone-process"),
+        pytest.param("one process ", 1, True, id="alone"),
     ],
 )
 def test_ctrl_c_leaves_nothing_behind(
