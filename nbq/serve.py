@@ -147,8 +147,8 @@ def _publish(name: str, folder: Path, journal: Journal, endpoints: list[str]) ->
     """Say where this hub listens: to this host by its runtime file, to others by connection files."""
     pid = os.getpid()
     runtime = RuntimeFile(name, pid, process_start(pid), endpoints, str(folder), journal.store_id.hex())
-    write_private(runtime_path(name), msgspec.json.encode(runtime))
     publish_endpoints(folder, [text for text in endpoints if not text.startswith("ipc://")])
+    write_private(runtime_path(name), msgspec.json.encode(runtime))  # last: who sees it may copy the others
 
 
 def _now() -> Now:
