@@ -102,8 +102,8 @@ def add_key(
     )  # fmt: skip
     digest = hashlib.blake2b(token.encode(), digest_size=32).hexdigest()
     note = KeyNote(kid, role, public.decode(), digest, label or role, time.time())
-    write_private(folder / "authorized" / f"{kid}.json", msgspec.json.encode(note))
     write_private(path, msgspec.json.encode(connection))
+    write_private(folder / "authorized" / f"{kid}.json", msgspec.json.encode(note))
     return note
 
 

@@ -212,13 +212,16 @@ def add(where: str | None, name: str, role: str, out: Path | None, as_json: bool
 
     --json prints {"kid", "role", "name", "file"}.
 
-    Exit code: 0 done; 2 the file exists, or no hub's keys are there.
+    Exit code: 0 done; 1 the file cannot be written; 2 it exists, or no hub's keys are there.
     """
     from nbq.security import issue_key
     from nbq.settings import check_name
 
     path = (out or Path(f"{check_name(name)}.json")).absolute()
-    note = issue_key(_data_folder(where), name, role, path)  # type: ignore[arg-type]
+    try:
+        note = issue_key(_data_folder(where), name, role, path)  # type: ignore[arg-type]
+    except OSError as error:
+        raise click.FileError(str(path), error.strerror) from None
     if as_json:
         print_json({"kid": note.kid, "role": note.role, "name": note.label, "file": str(path)})
     else:

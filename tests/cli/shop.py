@@ -28,6 +28,18 @@ def talk(text):
     print("aside", file=sys.stderr)
 
 
+class Odd:
+    """What an engine can send and nobody can rebuild."""
+
+    def __reduce__(self):
+        return int, ("odd",)
+
+
+@nbq.task
+def odd():
+    return Odd()
+
+
 @nbq.task(name="evil\x1b[31m[red]\nname")
 def evil():
     return "quiet\x1b[31m"

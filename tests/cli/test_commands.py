@@ -169,6 +169,15 @@ def test_result_of_a_run_of_several_tasks(client: Client, hub: Path) -> None:
     assert nbq("result", failed.id, "--wait", "60", "--no-traceback") == Ran(1, "", "ValueError: no ink\n")
 
 
+def test_result_that_cannot_be_rebuilt_here(client: Client, hub: Path) -> None:
+    assert nbq("call", "tests.cli.shop.odd") == Ran(
+        1,
+        "",
+        "ValueError: the value cannot be rebuilt here (invalid literal for int() with base 10: 'odd'): "
+        "run this where its modules are, or name their folder in PYTHONPATH\n",
+    )
+
+
 def test_result_of_what_has_not_ended(client: Client, hub: Path) -> None:
     library.signature("tests.cli.shop.add", [1, 2], queue=IDLE[1], task_id="open").apply_async()
     client.flush()
@@ -324,9 +333,11 @@ def test_keys_are_added_and_revoked_while_the_hub_runs(hub: Path, tmp_path: Path
     made = nbq("key", "add", "alice", "--role", "viewer", "--out", str(path), "--json").json
     assert made == {"kid": made["kid"], "role": "viewer", "name": "alice", "file": str(path)}
     assert nbq("status", "--hub", str(path)).code == 0
-    assert plain(nbq("key", "list").out).splitlines()[-1] == f"{made['kid']}  viewer  alice  WHEN"
+    ran = nbq("key", "add", "eve", "--out", str(tmp_path / "none" / "eve.json"), "--json")
+    assert (ran.code, ran.json["error"]["type"]) == (1, "FileError")
     ran = nbq("key", "add", "alice", "--out", str(path))
     assert ran == Ran(2, "", f"nbq: {path} exists already\n")
+    assert plain(nbq("key", "list").out).splitlines()[-1] == f"{made['kid']}  viewer  alice  WHEN"
     revoked = nbq("key", "revoke", made["kid"], "--json").json
     assert revoked == {"kid": made["kid"], "role": "viewer", "name": "alice"}
     ran = nbq("status", "--hub", str(path), "--json")

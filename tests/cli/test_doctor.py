@@ -16,8 +16,8 @@ from tests.cli.command import nbq
 MOUNTS = (
     "/dev/vda1 / ext4 rw 0 0\n"
     "tmpfs /tmp tmpfs rw 0 0\n"
-    "server:/home /home nfs4 rw 0 0\n"
-    "/dev/vdb1 /home/me/my\\040disk xfs rw 0 0\n"
+    "server:/net /net nfs4 rw 0 0\n"
+    "/dev/vdb1 /net/me/my\\040disk xfs rw 0 0\n"
     "auto /srv autofs rw 0 0\n"
     "server:/srv /srv cifs rw 0 0\n"
 )
@@ -29,8 +29,8 @@ MOUNTS = (
         ("/var/lib", "ext4"),
         ("/tmp", "tmpfs"),
         ("/tmpfoo", "ext4"),
-        ("/home/me", "nfs4"),
-        ("/home/me/my disk/data", "xfs"),
+        ("/net/me", "nfs4"),
+        ("/net/me/my disk/data", "xfs"),
         ("/srv/data", "cifs"),
     ],
 )
