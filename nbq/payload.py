@@ -567,6 +567,13 @@ def write_blob(folder: Path, name: str, parts: Iterable[bytes | memoryview]) -> 
 
 
 def map_blob(folder: Path, name: str) -> mmap.mmap:
-    """Return the content of a blob, mapped and not read."""
-    with (folder / name).open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    """Return the content of a blob, mapped and not read.
+
+    Raises:
+        IntegrityError: It is not there, or empty.
+    """
+    try:
+        with (folder / name).open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise IntegrityError(f"the file of a large payload cannot be read: {error}") from error

@@ -12,6 +12,8 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
+import msgspec
+
 from nbq.engines import pipe
 from nbq.engines.pipe import FromSlot, ToSlot, Work
 
@@ -20,6 +22,7 @@ __all__ = ["Child"]
 _TAIL_BYTES = 4096
 _OUTPUT_BYTES = 16 * 1024 * 1024
 _AGREE_S = 0.001
+_FUNCTIONS = 500
 
 
 class Child:
@@ -54,7 +57,7 @@ class Child:
         """Position that was told to stop, and the monotonic time at which the process is killed."""
         self._next = 1
         self._works: deque[Work] = deque()
-        self._functions: set[bytes] = set()
+        self._functions: deque[bytes] = deque(maxlen=_FUNCTIONS)
         self._feeds: deque[int] = deque(maxlen=8)
         self.pipe.send(init)
 
@@ -66,7 +69,8 @@ class Child:
     def knows_function(self, address: bytes) -> bool:
         """Return whether it was sent a function, and take note that it now is."""
         known = address in self._functions
-        self._functions.add(address)
+        if not known:
+            self._functions.append(address)
         return known
 
     def knows_feed(self, token: int) -> bool:
@@ -105,9 +109,9 @@ class Child:
         """Return what it sent, and whether it is still there."""
         try:
             alive = self.pipe.read()
-        except ConnectionError:
-            alive = False
-        return list(self.pipe.from_slot()), alive
+            return list(self.pipe.from_slot()), alive
+        except (ConnectionError, msgspec.DecodeError):  # user code can write into any descriptor
+            return [], False
 
     def running(self) -> tuple[int, int] | None:
         """Return token and index of the element that it runs, or None."""
@@ -132,9 +136,9 @@ class Child:
         """
         page = self.page
         page[pipe.BLOCKED_TO] = self._next
-        page[pipe.BLOCKED_FROM] = page[pipe.POSITION] + 1 if page[pipe.POSITION] else 1
+        page[pipe.BLOCKED_FROM] = page[pipe.REACHED] + 1
         time.sleep(_AGREE_S)
-        position = max(page[pipe.POSITION], page[pipe.BLOCKED_FROM] - 1)
+        position = page[pipe.REACHED]
         page[pipe.BLOCKED_FROM] = position + 1
         return list(self._beyond(position))
 

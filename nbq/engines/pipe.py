@@ -1,6 +1,6 @@
 """What a supervisor and a slot say to each other, over a socket pair, and the page that they share.
 
-Frames are a length and a msgpack array. The page is four numbers in shared memory that both sides
+Frames are a length and a msgpack array. The page is five numbers in shared memory that both sides
 read without asking: where the slot is, what it must not start, and what it must stop. Elements are
 counted by **position**: a number that grows by one for each element that a slot is given.
 """
@@ -23,6 +23,7 @@ __all__ = [
     "BLOCKED_TO",
     "HALT",
     "POSITION",
+    "REACHED",
     "Bye",
     "Feeding",
     "Finished",
@@ -38,11 +39,12 @@ __all__ = [
     "open_page",
 ]
 
-POSITION, BLOCKED_FROM, BLOCKED_TO, HALT = range(4)
+POSITION, BLOCKED_FROM, BLOCKED_TO, HALT, REACHED = range(5)
 """Words of the page: the position that runs (0 for none); positions from the second word up to, not
-including, the third must not be started; the position that is to be stopped."""
+including, the third must not be started; the position that is to be stopped; the last position that ran
+or was about to."""
 
-_WORDS = 4
+_WORDS = 5
 _READ_BYTES = 1 << 18
 
 

@@ -32,9 +32,9 @@ __all__ = ["Batch", "Halted", "Runner", "is_large", "large", "redirect"]
 _SUCCESS, _FAILURE = int(State.SUCCESS), int(State.FAILURE)
 _FUNCTIONS = 1000
 _FEEDS = 16
-_OUTPUT_LIMIT = 256 * 1024
+_OUTPUT_LIMIT = 64 * 1024
+"""Characters and bytes of each of the two streams: results and output have to fit in one message."""
 _ERROR_LINES = 20
-_LOOK_AT_FILE_S = 200e-6
 
 
 class Halted(BaseException):
@@ -42,16 +42,25 @@ class Halted(BaseException):
 
 
 class _Capture(io.TextIOBase):
-    """Standard output or error of an element: bounded, and nothing but a list while it is short."""
+    """Standard output or error of an element: bounded, and nothing but a list while it is short.
 
-    def __init__(self) -> None:
+    Args:
+        handle: The descriptor of the same stream, for code that asks for it.
+    """
+
+    def __init__(self, handle: int) -> None:
         self.parts: list[str] = []
+        self._handle = handle
         self._size = 0
+
+    def fileno(self) -> int:
+        """Return the descriptor of the stream."""
+        return self._handle
 
     def write(self, text: str) -> int:
         """Keep a text; from the limit on, count it only."""
-        if self._size < _OUTPUT_LIMIT:
-            self.parts.append(text[: _OUTPUT_LIMIT - self._size])
+        if text and self._size <= _OUTPUT_LIMIT:
+            self.parts.append(text[: _OUTPUT_LIMIT + 1 - self._size])
         self._size += len(text)
         return len(text)
 
@@ -60,10 +69,8 @@ class _Capture(io.TextIOBase):
         return True
 
     def take(self) -> str:
-        """Return what was written since the last time, with a note of what was cut."""
+        """Return what was written since the last time."""
         text = "".join(self.parts)
-        if self._size > _OUTPUT_LIMIT:
-            text += f"\n... {self._size - _OUTPUT_LIMIT:,} more characters were cut\n"
         self.parts.clear()
         self._size = 0
         return text
@@ -85,34 +92,34 @@ class Runner:
         self._limit = limit
         self._output = output
         self._output_size = 0
-        self._functions: OrderedDict[bytes, Callable[..., Any] | NbqError] = OrderedDict()
-        self._bodies: dict[bytes, FunctionBody] = {}
+        self._functions: OrderedDict[bytes, FunctionBody | Callable[..., Any] | Exception] = OrderedDict()
         self._feeds: OrderedDict[int, tuple[bool, Any, BaseException | None]] = OrderedDict()
-        self.out, self.err = _Capture(), _Capture()
+        self.out, self.err = _Capture(1), _Capture(2)
         self._note = f"on engine {engine} ({socket.gethostname()}, process {os.getpid()})"
 
     # -------------------------------------------------------------- what work needs
 
     def add_function(self, body: FunctionBody) -> None:
-        """Keep a function until it is first needed."""
-        self._bodies[body.address] = body
+        """Keep a function until it is first needed; the oldest go (``Child`` knows of fewer)."""
+        self._functions[body.address] = body
+        if len(self._functions) > _FUNCTIONS:
+            self._functions.popitem(last=False)
 
     def function(self, address: bytes) -> Callable[..., Any]:
         """Return what is to be called; it is resolved when it is first needed.
 
         Raises:
-            NbqError: It is not what was submitted, or cannot be found or loaded here.
+            Exception: It is not what was submitted, or cannot be found or loaded here; each time
+                the same.
         """
-        found = self._functions.get(address)
-        if found is None:
+        found = self._functions[address]
+        if isinstance(found, FunctionBody):
             try:
-                found = self._resolve(self._bodies.pop(address))
-            except NbqError as error:
+                found = self._resolve(found)
+            except Exception as error:  # user code runs while a function is loaded
                 found = error
             self._functions[address] = found
-            if len(self._functions) > _FUNCTIONS:
-                self._functions.popitem(last=False)
-        if isinstance(found, NbqError):
+        if isinstance(found, Exception):
             raise found.with_traceback(None)  # it is kept, and must not grow with each call
         return found
 
@@ -211,6 +218,8 @@ class Runner:
 
     def _call(self, work: Work, index: int, call: bytes | memoryview) -> Any:
         function = self.function(work.function)
+        if not call:
+            raise IntegrityError("the arguments of this task are not as they were sealed")
         args, kwargs = payload.load_call(call)
         feed = self._feeds.get(work.token)
         if feed is not None:
@@ -221,18 +230,25 @@ class Runner:
         value = function(*args, **kwargs)
         return asyncio.run(value) if inspect.iscoroutine(value) else value
 
-    def output(self, seconds: float) -> tuple[str, str] | None:
+    def output(self) -> tuple[str, str] | None:
         """Return what the element that just ended has printed, or None."""
-        written = ""
-        if seconds > _LOOK_AT_FILE_S:
-            size = os.fstat(self._output).st_size
-            if size > self._output_size:
-                count = min(size - self._output_size, _OUTPUT_LIMIT)
-                written = os.pread(self._output, count, self._output_size).decode(errors="replace")
+        written = b""
+        size = os.lseek(self._output, 0, os.SEEK_END)
+        if size != self._output_size:
+            count = min(size - self._output_size, _OUTPUT_LIMIT + 1)
+            written = os.pread(self._output, count, self._output_size) if count > 0 else b""
             self._output_size = size
         if not (written or self.out.parts or self.err.parts):
             return None
-        return self.out.take() + written, self.err.take()
+        return _cut(self.out.take() + written.decode(errors="replace")), _cut(self.err.take())
+
+
+def _cut(text: str) -> str:
+    """Return a text that can be encoded, and has not more bytes than the limit."""
+    raw = text.encode(errors="backslashreplace")
+    if len(raw) <= _OUTPUT_LIMIT:
+        return text if text.isascii() else raw.decode()
+    return raw[:_OUTPUT_LIMIT].decode(errors="ignore") + "\n... the rest was cut\n"
 
 
 class Batch:
@@ -259,6 +275,7 @@ class Batch:
             self.errors[self.lo + place] = line
         if printed is not None:
             self.output[place] = printed
+            self.size += len(printed[0]) + len(printed[1])
         self.states.append(state)
         self.elements.append(bytes(element))
         self.seconds.append(seconds)

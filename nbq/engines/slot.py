@@ -86,7 +86,7 @@ class Slot:
         batch = Batch(work, work.lo)
         for place, call in enumerate(calls):
             position = work.position + place
-            page[pipe.POSITION] = position
+            page[pipe.REACHED] = page[pipe.POSITION] = position
             # Written before the limits are read: see Child.take_back for why both sides agree.
             if page[pipe.BLOCKED_FROM] <= position < page[pipe.BLOCKED_TO]:
                 break
@@ -97,7 +97,7 @@ class Slot:
             if ended is None:
                 batch = self._send(batch, index + 1)
                 continue
-            printed = self._runner.output(now - began)
+            printed = self._runner.output()
             if is_large(ended[1]):
                 self._send(batch, index)
                 self._send_large(work, index, ended[1], now - began, printed)
@@ -119,7 +119,7 @@ class Slot:
             ended = self._runner.run(work, index, call, broken)
             self._running = False
         except Halted:
-            self._runner.output(1.0)
+            self._runner.output()
             return None
         return ended
 
