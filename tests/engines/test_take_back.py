@@ -1,4 +1,4 @@
-"""Taking back and halting while a real slot races ahead: what is returned never started, nobody else is harmed."""
+"""Taking back and halting while a real slot races ahead: what is returned never started."""
 
 from __future__ import annotations
 

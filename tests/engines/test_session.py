@@ -1,0 +1,103 @@
+"""The engine's half of the protocol: reports are kept until taken; what has not started goes back."""
+
+from __future__ import annotations
+
+import pytest
+
+from nbq import wire
+from nbq.core.events import Outcome
+from nbq.core.model import EngineInfo
+from nbq.engines.session import EngineSession, Run
+
+RUN = bytes(16)
+FUNCTION = bytes(range(16))
+
+
+def lease(token: int, count: int) -> wire.Lease:
+    args = wire.Block(0, 0, count, b"x", 1)
+    return wire.Lease(token, RUN, 0, 0, count, 1, "t", FUNCTION, args, False, None, False, 0.5)
+
+
+def welcome() -> wire.Welcome:
+    return wire.Welcome(b"12345678", "h", b"", 1, "none", {}, 15.0)
+
+
+@pytest.fixture
+def session() -> EngineSession:
+    made = EngineSession(b"engine-1", EngineInfo("e", "h", 1, 1, ["default"]), {}, b"")
+    made.hello(0.0)
+    made.receive(welcome(), 0.0)
+    made.receive(wire.Functions({FUNCTION: b"code"}), 0.0)
+    made.outbox.clear()
+    return made
+
+
+def sent(session: EngineSession) -> list[wire.ToHub]:
+    found = list(session.outbox)
+    session.outbox.clear()
+    return found
+
+
+def test_a_report_is_sent_until_it_is_taken(session: EngineSession) -> None:
+    session.slot_up(0)
+    session.receive(lease(5, 1), 0.0)
+    assert session.orders == [Run(0, 5, 0, 1, lease(5, 1))]
+    outcome = Outcome(5, 0, 1)
+    session.ended(0, [(outcome, b"block")], 0.1)
+    session.tick(0.1)
+    report = wire.Report(1, [outcome], [b"block"])
+    assert report in sent(session)
+    assert session.held == []
+    assert not session.idle
+    session.tick(0.2)
+    assert report not in sent(session)
+    session.tick(6.0)
+    assert report in sent(session)
+    session.hello(7.0)
+    session.receive(welcome(), 7.0)
+    assert sent(session) == [report]
+    session.receive(wire.Taken([1]), 7.1)
+    assert session.idle
+    session.tick(60.0)
+    assert report not in sent(session)
+
+
+def test_a_recall_gives_back_the_last_that_have_not_started(session: EngineSession) -> None:
+    session.receive(lease(5, 4), 0.0)
+    session.receive(wire.Recall(3), 0.0)
+    assert sent(session) == [wire.GaveBack([(5, 1, 4)])]
+    assert session.held == [5]
+
+
+def test_a_drain_gives_back_all_that_has_not_started(session: EngineSession) -> None:
+    session.receive(lease(5, 4), 0.0)
+    session.receive(wire.Drain(), 0.0)
+    assert sent(session) == [wire.Leaving(), wire.GaveBack([(5, 0, 4)])]
+    session.receive(lease(6, 1), 0.0)
+    assert session.held == []
+
+
+def test_a_stale_lease_is_forgotten_and_its_outcomes_are_dropped(session: EngineSession) -> None:
+    session.slot_up(0)
+    session.receive(lease(5, 1), 0.0)
+    session.receive(wire.Stale([5, 99]), 0.0)
+    assert session.held == []
+    session.ended(0, [(Outcome(5, 0, 1), b"late")], 0.1)
+    session.tick(0.1)
+    assert [m for m in sent(session) if isinstance(m, wire.Report)] == []
+
+
+def test_a_lease_that_comes_twice_is_one(session: EngineSession) -> None:
+    for _ in range(2):
+        session.receive(lease(5, 2), 0.0)
+    session.receive(wire.Recall(9), 0.0)
+    assert sent(session) == [wire.GaveBack([(5, 0, 2)])]
+
+
+def test_a_report_is_never_larger_than_a_message(session: EngineSession) -> None:
+    session.receive(lease(5, 8), 0.0)
+    session.ended(0, [(Outcome(5, n, n + 1), bytes(400_000)) for n in range(8)], 0.1)
+    session.tick(0.1)
+    reports = [m for m in sent(session) if isinstance(m, wire.Report)]
+    assert [len(report.blocks) for report in reports] == [1] * 8
+    assert max(len(wire.encode(report)) for report in reports) < wire.FRAME_LIMIT
