@@ -31,7 +31,8 @@ class _Upload:
         self.name = name
         self.total = total
         self.sent = 0
-        self.stored = 0
+        self.stored = -1
+        """How far the hub has stored it; -1 until a connection's first answer says so."""
 
 
 class BlobTraffic:
@@ -66,7 +67,7 @@ class BlobTraffic:
             fetch.asked = fetch.written
             fetch.got.clear()
         for upload in self._uploads:
-            upload.sent = upload.stored
+            upload.sent, upload.stored = 0, -1  # a hub that has started again may have less of it
 
     def messages(self) -> list[wire.ToHub]:
         """Return what can be sent now."""
@@ -80,8 +81,9 @@ class BlobTraffic:
                 fetch.asked += _CHUNK
         if self._uploads:
             upload = self._uploads[0]
+            limit = upload.stored + _WINDOW * _CHUNK if upload.stored >= 0 else 1
             with (self.folder / upload.name).open("rb") as file:
-                while upload.sent < upload.total and upload.sent < upload.stored + _WINDOW * _CHUNK:
+                while upload.sent < upload.total and upload.sent < limit:
                     data = os.pread(file.fileno(), _CHUNK, upload.sent)
                     out.append(wire.Upload(upload.name, upload.sent, upload.total, data))
                     upload.sent += len(data)
@@ -110,6 +112,8 @@ class BlobTraffic:
         if not self._uploads or self._uploads[0].name != message.name:
             return
         upload = self._uploads[0]
+        if upload.stored < 0:
+            upload.sent = message.offset
         upload.stored = max(upload.stored, message.offset)
         if upload.stored >= upload.total:
             self._uploads.popleft()

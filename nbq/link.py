@@ -100,6 +100,8 @@ class Link:
         self._lost: HubError | None = None
         self._temporary = Path(tempfile.mkdtemp(prefix="nbq-client-"))
         self._traffic = BlobTraffic(self._temporary)
+        self._departing: set[str] = set()
+        """Blobs on their way to the hub."""
         self._uploads: dict[bytes, set[str]] = {}
         """By run: blobs that have to be with the hub before the run is submitted."""
         self._arrived: set[str] = set()
@@ -288,6 +290,7 @@ class Link:
     def _move_blobs(self, now_s: float) -> None:
         traffic = self._traffic
         for name in traffic.departed:
+            self._departing.discard(name)
             for run, names in list(self._uploads.items()):
                 names.discard(name)
                 if not names:
@@ -314,8 +317,20 @@ class Link:
     def upload(self, name: str) -> None:
         """Send a blob to a hub that does not share a folder."""
         with self._lock:
-            self._traffic.upload(name)
+            self._upload(name)
             self._wake()
+
+    def _upload(self, name: str) -> None:
+        self._departing.add(name)
+        self._traffic.upload(name)
+
+    def _complete(self, planned: PlannedRun) -> bool:
+        """Return whether the hub has all blobs of a run; if not, the run is released when it has."""
+        names = {block.blob for block in planned.blocks} | {address.hex() for address in planned.functions}
+        missing = names & self._departing
+        if missing:
+            self._uploads[planned.run] = missing
+        return not missing
 
     def check_usable(self) -> None:
         """Check that something can be submitted here.
@@ -342,12 +357,15 @@ class Link:
         """Add a separate call to what leaves next; returns its run and its place there."""
         with self._lock:
             batch = self._batch
-            if batch is None or not batch.takes(function, options):
+            if batch is None or task_id or not batch.takes(function, options):
                 self._close_batch()
                 replica = self._new_replica(self.mint.run(), None)
                 batch = self._batch = Batch(replica, task, function, data, options)
                 self._wake()
-            return batch.replica, batch.add(call, task_id)
+            index = batch.add(call, task_id)
+            if task_id:
+                self._close_batch()  # if the id is taken, this call alone is refused
+            return batch.replica, index
 
     def _close_batch(self) -> None:
         """Hand the open batch to the session; the caller holds the lock."""
@@ -358,7 +376,8 @@ class Link:
         run = batch.replica.run
         blocks = list(self.sealer().blocks(run, 0, batch.function, batch.calls))
         stages, submit = stage(run, graph, blocks)
-        self._session.submit(batch.functions, stages, submit, {0: graph.nodes[0].size})
+        ready = self._complete(PlannedRun(run, graph, blocks, batch.functions))
+        self._session.submit(batch.functions, stages, submit, {0: graph.nodes[0].size}, ready=ready)
 
     def _new_replica(self, run: bytes, graph: Graph | None) -> Replica:
         replica = Replica(run, graph, self._key, self._blob_folder)
@@ -368,16 +387,16 @@ class Link:
     def submit_run(self, planned: PlannedRun) -> Replica:
         """Submit a planned run; returns its replica without waiting for anything."""
         stages, submit = stage(planned.run, planned.graph, planned.blocks)
-        uploads = {block.blob for block in planned.blocks if block.blob and not self.local}
         with self._lock:
             replica = self._new_replica(planned.run, planned.graph)
             watch = {number: planned.graph.nodes[number].size for number in value_nodes(planned.graph)}
-            for name in uploads:
-                self._traffic.upload(name)
-            if uploads:
-                self._uploads[planned.run] = uploads
+            if not self.local:
+                for block in planned.blocks:
+                    if block.blob:
+                        self._upload(block.blob)
             self._close_batch()
-            self._session.submit(planned.functions, stages, submit, watch, ready=not uploads)
+            ready = self._complete(planned)
+            self._session.submit(planned.functions, stages, submit, watch, ready=ready)
             self._wake()
         return replica
 

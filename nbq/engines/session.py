@@ -206,8 +206,8 @@ class EngineSession:
                 self._on_lease(message)
             case wire.Functions():
                 for address, data in message.functions.items():
-                    self.functions[address] = data
                     if data or not self.fetch:
+                        self.functions[address] = data
                         self.provide(address)
                     else:
                         self.wanted_blobs[address.hex()] = None
@@ -283,6 +283,8 @@ class EngineSession:
         for token, held in self._held.items():
             if thing in held.missing:
                 held.missing.discard(thing)
+                if isinstance(thing, bytes):
+                    self.functions.setdefault(thing, b"")  # it was fetched as a blob
                 if not held.missing:
                     self._ready.append(Chunk(token, held.lease.lo, held.lease.hi))
         self._assign()
