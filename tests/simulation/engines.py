@@ -93,7 +93,8 @@ class Slot:
 
     def _write(self, message: str | Results | Work) -> None:
         self.pipe.append(message)
-        self.engine.wake(self.world.now_s + self.world.rng.random() * 0.001)
+        late_s = 0.02 if self.world.rng.random() < 0.05 else 0.001
+        self.engine.wake(self.world.now_s + self.world.rng.random() * late_s)
 
     def give(self, work: Work) -> None:
         """Take in work, behind what there is."""
@@ -203,16 +204,13 @@ class Slot:
     def take_back(self) -> list[tuple[int, int, int]]:
         """Keep it from starting more; returns what it will not start."""
         taken: list[tuple[int, int, int]] = []
-        begun = self.running is None
-        for work in self.works:
-            lo = work.lo
-            if not begun:
-                if work is not self._queue[0]:
-                    continue  # finished, though its supervisor has not read that yet
-                begun, lo = True, work.next
-            if lo < work.hi:
-                taken.append((work.lease.token, lo, work.hi))
-            work.cut = min(work.cut, max(lo, work.next))
+        works = list(self.works)
+        while any(work.next > work.lo for work in works[1:]):
+            del works[0]  # it has come further than this
+        for work in works:
+            if work.next < work.hi:
+                taken.append((work.lease.token, work.next, work.hi))
+            work.cut = min(work.cut, work.next)
         if self.running is not None and self.world.now_s - self._began_s < _AGREE_S:
             self._turns += 1  # it met the new limits just as it was to begin: it ends without an outcome
             self.world.after(0.0, lambda: self._skip(self._turns))
@@ -269,6 +267,7 @@ class EngineActor(PeerActor):
         session = EngineSession(engine, info, {}, b"engine")
         self.engine_session = session
         self.drained = False
+        self._ending = False
         self._start_at_s = [0.0] * slots
         self.slots: list[Slot | None] = [None] * slots
         super().__init__(world, session)
@@ -290,13 +289,15 @@ class EngineActor(PeerActor):
         for number, slot in enumerate(self.slots):
             if slot is not None and (slot.pipe or slot.dead):
                 self._from_slot(number, slot, now_s)
-        if session.draining and session.connected:
+        if self._ending and session.connected:
             session.drain()
-        self._watch_slots(now_s)
         session.tick(now_s)
         self._carry_out()
         self.send_outbox()
+        self._watch_slots(now_s)
         self.watch_hub()
+        self._carry_out()
+        self.send_outbox()
         if session.draining and session.idle and not session.busy:
             self.drained = True
             self.die()
@@ -371,7 +372,7 @@ class EngineActor(PeerActor):
 
     def watch_hub(self) -> None:
         """Dial again when the hub is silent; one that drains gives up (``Supervisor._watch_hub``)."""
-        if self.session.draining and self.session.silent(self.world.now_s):
+        if self._ending and self.session.silent(self.world.now_s):
             self.drained = True
             self.die()
         else:
@@ -385,7 +386,7 @@ class EngineActor(PeerActor):
 
     def drain(self) -> None:
         """SIGTERM."""
-        self.session.draining = True
+        self._ending = True
         self.wake(self.world.now_s)
 
     def die(self) -> None:

@@ -14,7 +14,7 @@ from nbq.core.runs import Run, states_of
 from nbq.core.scheduler import Scheduler
 from nbq.journal import Batch
 from nbq.session import Ended as SeenEnded
-from nbq.wire import ToPeer
+from nbq.wire import ToHub, ToPeer
 from tests.simulation.chronicle import Chronicle
 from tests.simulation.engines import EngineActor
 from tests.simulation.workload import Job, Violation, open_block
@@ -67,6 +67,17 @@ class Invariants:
                 found_fact = story.ends.get((fact.node, fact.lo)) if story is not None else None
                 if found_fact is None or found_fact[2] != fact:
                     raise Violation("durable first", f"an end is told before it is committed: {fact}")
+
+    def on_said(self, message: ToHub) -> None:
+        """A peer says something."""
+        if isinstance(message, wire.GaveBack):
+            for token, lo, hi in message.ranges:
+                for index in range(lo, hi):
+                    slot = self._world.begun.get((token, index))
+                    if slot is not None and not slot.dead:
+                        raise Violation(
+                            "not started", f"{index} of lease {token} is given back, but was started"
+                        )
 
     def _check_lease(self, token: int, engine: bytes) -> None:
         """A lease may leave ahead of its commit, but only in the same turn."""
@@ -189,8 +200,10 @@ class Invariants:
                     sizes[fact.block] = fact.size
             for index, state in enumerate(node.state):
                 place = node.number, index
-                _equal(f"leased {place}", place in story.leased, state in (State.LEASED, State.STARTED))
-                _equal(f"ended {place}", story.state(place), state if state >= State.SUCCESS else None)
+                leased = state in (State.LEASED, State.STARTED)
+                ended = state if state >= State.SUCCESS else None
+                if (place in story.leased, story.state(place)) != (leased, ended):
+                    raise Violation("counters", f"{place} of run {run.number} is in state {state}")
         _equal("run.left", run.left, sum(node.left for node in run.nodes))
         _equal("run.weight", run.weight, sum(sizes.values()))
         bad: list[bool] = []

@@ -58,6 +58,7 @@ class Connection:
         if len(self._waiting) >= self._network.weather.high_water:
             return False
         frame = wire.encode(message, session)
+        self._network.world.invariants.on_said(message)
         if self.name is None:
             self._waiting.append(frame)
         else:
