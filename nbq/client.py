@@ -302,9 +302,10 @@ class Client:
             warnings.warn(f"nbq: {error}; they may be lost", stacklevel=2)
         except NbqError as error:
             warnings.warn(f"nbq: a submit was refused: {error}", stacklevel=2)
-        self._link.close()
-        current.forget(self)
-        atexit.unregister(self.close)
+        finally:  # a warning may be an error
+            self._link.close()
+            current.forget(self)
+            atexit.unregister(self.close)
 
     def __enter__(self) -> Self:
         """Be the client that is meant when none is named."""

@@ -162,14 +162,16 @@ class Cluster:
             return
         self._stopped = True
         atexit.unregister(self.stop)
-        if not self.client.closed:
-            self._cancel_rest()
-            self.client.close()
-        if self._temporary:
-            self._end_processes(signal.SIGTERM)
-            self._remove_folder()
-        else:
-            self._end_named()
+        try:
+            if not self.client.closed:
+                self._cancel_rest()
+                self.client.close()
+        finally:  # a warning may be an error, and whoever waits here may lose patience
+            if self._temporary:
+                self._end_processes(signal.SIGTERM)
+                self._remove_folder()
+            else:
+                self._end_named()
 
     def _remove_folder(self) -> None:
         if self._temporary:

@@ -179,10 +179,10 @@ class Link:
                     replica = self._on_event(event)
                     if replica is not None and replica.callbacks:
                         self._touched[replica.run] = replica
-            self._push(now_s)
-            self._watch_hub(now_s)
             if messages:
+                self._push(now_s)
                 self._changed.notify_all()
+            self._watch_hub(now_s)
 
     def _push(self, now_s: float) -> None:
         """Send what there is to send, as far as the hub takes it."""
@@ -245,6 +245,8 @@ class Link:
         match event:
             case Connected():
                 self.welcome = event.welcome
+                folder = Path(event.welcome.blobs) if self.local else self._temporary
+                self._sealer = Sealer(self._key, folder, compress=not self.local)
                 self._endpoint.session = event.welcome.session
                 self._traffic.restart()
             case Lost():
@@ -269,11 +271,13 @@ class Link:
         return None
 
     def _on_refused(self, event: RunRefused) -> Replica | None:
-        replica = self._pinned.pop(event.run, None) or self._replicas.get(event.run)
+        pinned = self._pinned.pop(event.run, None)
+        replica = pinned or self._replicas.get(event.run)
         error = _refusal(event.code, f"{event.text} [run {event.run.hex()}]")
-        if replica is not None:
+        if replica is not None and replica.error is None:
             replica.error = error
-        self._refusals.append(error)
+        if pinned is not None:
+            self._refusals.append(error)
         return replica
 
     def _dial(self, now_s: float) -> None:
@@ -289,6 +293,8 @@ class Link:
 
     def _move_blobs(self, now_s: float) -> None:
         traffic = self._traffic
+        if traffic.idle:
+            return
         for name in traffic.departed:
             self._departing.discard(name)
             for run, names in list(self._uploads.items()):
@@ -311,8 +317,7 @@ class Link:
 
     def sealer(self) -> Sealer:
         """Return what makes argument blocks for this hub."""
-        folder = Path(self.welcome.blobs) if self.welcome and self.welcome.blobs else self._temporary
-        return Sealer(self._key, folder, compress=not self.local)
+        return self._sealer
 
     def upload(self, name: str) -> None:
         """Send a blob to a hub that does not share a folder."""

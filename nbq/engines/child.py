@@ -22,6 +22,7 @@ __all__ = ["Child"]
 _TAIL_BYTES = 4096
 _OUTPUT_BYTES = 16 * 1024 * 1024
 _AGREE_S = 0.001
+_LONG_S = 0.01
 _FUNCTIONS = 500
 
 
@@ -55,6 +56,9 @@ class Child:
         self.ready = False
         self.halted: tuple[int, float] | None = None
         """Position that was told to stop, and the monotonic time at which the process is killed."""
+        self._seen = 0, 0.0
+        """Position that was last seen running, and since when."""
+        self._hurried = 0
         self._next = 1
         self._works: deque[Work] = deque()
         self._functions: deque[bytes] = deque(maxlen=_FUNCTIONS)
@@ -158,6 +162,17 @@ class Child:
         self.halted = position, time.monotonic() + grace_s
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGINT)
+
+    def hurry(self, now_s: float) -> None:
+        """Ask for the results that the slot has not sent, when the element that runs takes long."""
+        position = self.page[pipe.POSITION]
+        if position != self._seen[0]:
+            self._seen = position, now_s
+        elif position != self._hurried and now_s - self._seen[1] > _LONG_S:
+            self._hurried = position
+            place = self._place(position)
+            if place is not None and position > place[2].position:
+                self.process.send_signal(signal.SIGURG)
 
     def overdue(self, now_s: float) -> bool:
         """Return whether it was told to stop, had its time, and still runs the same element."""

@@ -50,6 +50,8 @@ class Slot:
         trouble = _prepare(init)
         redirect(self._runner)
         signal.signal(signal.SIGINT, self._on_interrupt)
+        signal.signal(signal.SIGURG, self._on_hurry)
+        signal.siginterrupt(signal.SIGURG, False)  # it must not be felt by what runs
         self._link.send(pipe.Hello(os.getpid(), trouble))
         while True:
             message = self._next()
@@ -76,6 +78,14 @@ class Slot:
             self._running = False
             raise Halted
 
+    def _on_hurry(self, number: int, frame: FrameType | None) -> None:
+        """Send the results that wait while a long element runs."""
+        if self._running:
+            self._running = False  # no interrupt in the middle of a message
+            self._send(self._batch.lo + len(self._batch.states))
+            self._running = True
+            self._on_interrupt(number, frame)
+
     def _work(self, work: pipe.Work) -> None:
         page = self._page
         try:
@@ -83,7 +93,7 @@ class Slot:
             broken = None
         except NbqError as error:
             calls, broken = [b""] * (work.hi - work.lo), error
-        batch = Batch(work, work.lo)
+        self._batch = Batch(work, work.lo)
         for place, call in enumerate(calls):
             position = work.position + place
             page[pipe.REACHED] = page[pipe.POSITION] = position
@@ -95,19 +105,19 @@ class Slot:
             ended = self._element(work, index, call, broken)
             now = time.perf_counter()
             if ended is None:
-                batch = self._send(batch, index + 1)
+                self._send(index + 1)
                 continue
             printed = self._runner.output()
             if is_large(ended[1]):
-                self._send(batch, index)
+                self._send(index)
                 self._send_large(work, index, ended[1], now - began, printed)
-                batch = Batch(work, index + 1)
+                self._batch = Batch(work, index + 1)
                 continue
-            batch.add(ended, now - began, printed)
-            if now - self._sent_s > _SEND_S or batch.size > _SEND_BYTES:
-                batch = self._send(batch, index + 1)
+            self._batch.add(ended, now - began, printed)
+            if now - self._sent_s > _SEND_S or self._batch.size > _SEND_BYTES:
+                self._send(index + 1)
         page[pipe.POSITION] = 0
-        self._send(batch, work.hi)
+        self._send(work.hi)
         self._link.send(pipe.Finished(work.position))
 
     def _element(
@@ -123,11 +133,12 @@ class Slot:
             return None
         return ended
 
-    def _send(self, batch: Batch, next_lo: int) -> Batch:
-        if batch.states:
-            self._link.send(batch.results())
+    def _send(self, next_lo: int) -> None:
+        """Send what has ended, and start a new batch."""
+        if self._batch.states:
+            self._link.send(self._batch.results())
         self._sent_s = time.perf_counter()
-        return Batch(batch.work, next_lo)
+        self._batch = Batch(self._batch.work, next_lo)
 
     def _send_large(
         self, work: pipe.Work, index: int, element: payload.Element, seconds: float,

@@ -221,6 +221,8 @@ class Supervisor:
     def _watch_hub(self, now_s: float) -> None:
         """Dial again when the hub is silent; give up when it was gone for too long."""
         session = self.session
+        if self._tunnel is not None:
+            self._tunnel.keep()
         absent = not self._endpoint.address
         if not absent and not session.silent(now_s):
             return
@@ -235,9 +237,7 @@ class Supervisor:
         if self._ending or session.draining:
             self._stopping = True  # nobody to give anything back to
         if now_s - self._dialled_s > (_LOOK_S if absent else _REDIAL_S):
-            if self._tunnel is not None:
-                self._tunnel.keep()
-            else:
+            if self._tunnel is None:
                 self._connection = refresh_endpoints(self._connection)
             self._endpoint.reset(self._connection)
             self._hello(now_s)
@@ -352,6 +352,7 @@ class Supervisor:
                 continue
             child.flush()
             self.session.slot_runs(number, child.running(), now_s)
+            child.hurry(now_s)
             if child.overdue(now_s):
                 child.kill()
             if now_s - self._trimmed_s > _TRIM_S:

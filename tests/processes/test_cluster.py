@@ -157,3 +157,10 @@ def test_nothing_is_warned_of_when_all_has_ended(world: World) -> None:
         warnings.simplefilter("error")
         with nbq.Cluster(slots=1):
             assert add.delay(1, 2).get(30) == 3
+
+
+def test_a_warning_that_is_an_error_does_not_keep_a_cluster_alive(world: World) -> None:
+    with pytest.raises(UserWarning, match="1 unfinished tasks"), nbq.Cluster(slots=1):
+        block.delay(world.mark("runs"), world.mark("never"))
+        world.marked("runs")
+    world.gone(seconds=5)
