@@ -170,7 +170,7 @@ class EngineSession:
         self.outbox.clear()
         return wire.Hello(
             wire.PROTOCOL, "engine", self._token, self.id, self._versions, self.info,
-            list(self._held), self._epoch,
+            self._listed(), self._epoch,
         )  # fmt: skip
 
     def silent(self, now_s: float) -> bool:
@@ -186,6 +186,18 @@ class EngineSession:
     def idle(self) -> bool:
         """Return whether nothing runs, and nothing waits to be acknowledged."""
         return not self._held and not self._spool and not self._outcomes
+
+    def _listed(self) -> list[int]:
+        """Return the tokens of what is held, and of what has ended without the hub having taken it.
+
+        A hub that is not told of the latter would run it again, though its outcome is on its way.
+        """
+        tokens = dict.fromkeys(self._held)
+        for report, _ in self._spool.values():
+            outcomes = report.outcomes if isinstance(report, wire.Report) else (report,)
+            tokens.update((outcome.token, None) for outcome in outcomes)
+        tokens.update((outcome.token, None) for outcome in self._outcomes)
+        return list(tokens)
 
     def lease(self, token: int) -> wire.Lease:
         """Return a lease that is held, its feed complete."""
@@ -464,7 +476,7 @@ class EngineSession:
             return
         if now_s - self._beat_s >= _BEAT_S:
             self._beat_s = now_s
-            self.outbox.append(wire.Beat(list(self._held), self.rss))
+            self.outbox.append(wire.Beat(self._listed(), self.rss))
         for number, (report, sent_s) in list(self._spool.items()):
             if now_s - sent_s > _RESEND_S:
                 self._spool[number] = report, now_s
