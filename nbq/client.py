@@ -38,7 +38,8 @@ def connect(where: str | Path | None = None, timeout: float = 10.0) -> Client:
 
     Args:
         where: Its name, or the path of a connection file; else ``$NBQ_HUB``, else ``default``.
-        timeout: Seconds to wait for a hub that is starting or recovering.
+        timeout: Seconds to wait for a hub that is starting, recovering or being started again; one that
+            does not run when this is called is not waited for.
 
     Raises:
         HubUnreachable: Nothing listens there, or it did not answer in time.
@@ -46,14 +47,16 @@ def connect(where: str | Path | None = None, timeout: float = 10.0) -> Client:
         VersionMismatch: It speaks another version of the protocol.
     """
     until = time.monotonic() + timeout
+    runs = False
     while True:
         connection = find_connection(where, "client")
+        runs = runs or live_runtime(connection.name) is not None
         try:
             return Client(connection, max(0.1, until - time.monotonic()))
         except HubUnreachable:
-            if live_runtime(connection.name) is None or time.monotonic() > until:
+            if not runs or time.monotonic() > until:
                 raise
-            time.sleep(_LISTEN_POLL_S)  # it runs, but does not listen yet: it recovers
+            time.sleep(_LISTEN_POLL_S)  # it starts or recovers, or is started again
 
 
 class Client:

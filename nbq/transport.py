@@ -169,11 +169,10 @@ class HubEndpoint:
         self._waker.wake()
 
     def _drain(self, kind: bytes, socket: zmq.Socket[bytes], arrivals: list[Arrival]) -> None:
+        """Receive from a socket that has something."""
         until = time.perf_counter() + _DRAIN_S
         recv, option = socket.recv, socket.getsockopt
         for _ in range(_DRAIN_MESSAGES):
-            if not cast(int, option(_EVENTS)) & _POLLIN:
-                return
             peer = kind + recv()
             if kind == _TCP and peer not in self._greeted:
                 arrivals.append(self._receive_hello(peer, socket))
@@ -182,9 +181,9 @@ class HubEndpoint:
                 if option(_MORE):
                     _skip(socket)
                     arrivals.append(Arrival(peer, wire.NO_SESSION, ProtocolError("two frames"), None))
-                    continue
-                arrivals.append(_arrival(peer, frame, self._greeted.get(peer)))
-            if time.perf_counter() > until:
+                else:
+                    arrivals.append(_arrival(peer, frame, self._greeted.get(peer)))
+            if not cast(int, option(_EVENTS)) & _POLLIN or time.perf_counter() > until:
                 return
 
     def _receive_hello(self, peer: bytes, socket: zmq.Socket[bytes]) -> Arrival:
@@ -334,9 +333,9 @@ class PeerEndpoint:
 
     def _drain(self) -> Iterator[ToPeer]:
         for _ in range(_DRAIN_MESSAGES):
+            yield wire.decode_to_peer(self._socket.recv())[1]
             if not cast(int, self._socket.getsockopt(_EVENTS)) & _POLLIN:
                 return
-            yield wire.decode_to_peer(self._socket.recv())[1]
 
     def wake(self) -> None:
         """Let ``receive`` return at once; from any thread, and from signal handlers."""
@@ -359,16 +358,22 @@ class PeerEndpoint:
         found: HubError | None = None
         while self._monitor.poll(0):
             event = zmq.utils.monitor.recv_monitor_message(self._monitor)["event"]
-            if event in (zmq.EVENT_HANDSHAKE_FAILED_AUTH, zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL):
-                found = AuthenticationError(
-                    f"the hub at {self.address} does not know this key, or is not the hub of this "
-                    "connection file: copy the file again from the hub's data folder"
-                )
+            if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                found = self._wrong_key()
+            elif event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:  # it hung up: it ended, or the key is wrong
+                keyless = self.address.startswith("ipc://")
+                found = found or refused(self.address) or (None if keyless else self._wrong_key())
             elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
                 found = AuthenticationError(f"what listens at {self.address} is not an nbq hub")
             elif event in (zmq.EVENT_CONNECT_RETRIED, zmq.EVENT_CLOSED):
                 found = found or refused(self.address)
         return found
+
+    def _wrong_key(self) -> AuthenticationError:
+        return AuthenticationError(
+            f"the hub at {self.address} does not know this key, or is not the hub of this "
+            "connection file: copy the file again from the hub's data folder"
+        )
 
     def _hang_up(self) -> None:
         self._socket.disable_monitor()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+import psutil
 import pytest
 
 import nbq
@@ -71,10 +72,14 @@ def test_a_hub_that_is_told_to_end_is_waited_for_by_clients_and_engines(world: W
         assert [engine.info.pid for engine in client.engines()] == [early.pid]
 
 
-def test_connect_waits_for_a_hub_that_is_starting_again(world: World) -> None:
-    kill(world.hub())
-    script = "import nbq, sys; print('up'); print(nbq.connect(timeout=10).status().hub['durability'])"
+def test_connect_waits_for_a_hub_that_is_started_again(world: World) -> None:
+    hub = world.hub()
+    hub.send_signal(signal.SIGSTOP)
+    script = "import nbq; print('up'); print(nbq.connect(timeout=20).status().hub['pid'])"
     waiting = world.script(script)
     assert waiting.stdout.readline() == "up\n"
-    world.hub()
-    assert waiting.communicate(timeout=20) == ("process\n", None)
+    threads = psutil.Process(waiting.pid)
+    until(lambda: threads.num_threads() > 2, "the threads of its socket")
+    kill(hub)
+    again = world.hub()
+    assert waiting.communicate(timeout=30) == (f"{again.pid}\n", None), world.log.read_text()
