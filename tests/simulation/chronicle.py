@@ -54,7 +54,7 @@ class Chronicle:
     def __init__(self, world: World) -> None:
         self.stories: dict[int, Story] = {}
         self.by_id: dict[bytes, Story] = {}
-        self.forgotten: set[bytes] = set()
+        self.forgotten: dict[bytes, Story] = {}
         self.tokens: dict[int, tuple[bytes, int, int]] = {}
         """Engine, run and node of every lease there ever was."""
         self._world = world
@@ -200,6 +200,6 @@ class Chronicle:
     def _forgotten(self, fact: f.Forgotten) -> None:
         story = self.stories.pop(fact.run)
         del self.by_id[story.job.run]
-        self.forgotten.add(story.job.run)
+        self.forgotten[story.job.run] = story
         if len(story.ends) < sum(node.size for node in story.job.graph.nodes):
             raise Violation("acked is kept", f"run {fact.run} is forgotten before it has finished")

@@ -85,8 +85,10 @@ class ClientActor(PeerActor):
             self._watch(job)
         elif job.acked:
             self.world.invariants.on_refused(job, "unknown")
-        elif not job.refused and self.world.rng.random() < 0.7:
-            self.submit(job)  # its acceptance was never heard of; the same run again is no other run
+        elif job.run not in self.world.invariants.chronicle.forgotten and not job.refused:
+            # Its acceptance was never heard of; the same run again is no other run. (The hub remembers
+            # no run that it has forgotten: such a one would be run anew.)
+            self.submit(job)
 
     # -------------------------------------------------------------- what the user does
 

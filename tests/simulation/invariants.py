@@ -62,7 +62,8 @@ class Invariants:
             else:
                 self._ahead[message.token] = peer.session.id
         elif isinstance(message, wire.Ends):
-            story = chronicle.by_id.get(message.run)
+            # What waits for a peer that is full may arrive after its run was forgotten.
+            story = chronicle.by_id.get(message.run) or chronicle.forgotten.get(message.run)
             for fact in message.facts:
                 found_fact = story.ends.get((fact.node, fact.lo)) if story is not None else None
                 if found_fact is None or found_fact[2] != fact:
