@@ -50,6 +50,11 @@ class BlobTraffic:
         self._uploads: deque[_Upload] = deque()
         self._request = 0
 
+    @property
+    def idle(self) -> bool:
+        """Return whether nothing is under way, and nothing has come or gone since it was looked at."""
+        return not (self._fetches or self._uploads or self.arrived or self.departed)
+
     def fetch(self, name: str) -> None:
         """Fetch a blob, unless it is here or on its way."""
         if (self.folder / name).exists():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import os
 import signal
 import sys
@@ -98,6 +99,8 @@ def run_hub(options: HubOptions) -> int:
         blobs = BlobFolder(folder / "blobs")
         hub = Hub(endpoint, journal, _now, info, keyring.identify, blobs, options.limits)
         _say(options, folder, endpoint.endpoints, hub)
+        gc.freeze()
+        gc.disable()  # the hub makes no circles that matter, and a full collection would be a long turn
         while not (stop() or _done(options, hub)):
             hub.turn(_TURN_S)
         hub.stop()
