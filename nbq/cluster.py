@@ -162,16 +162,18 @@ class Cluster:
             return
         self._stopped = True
         atexit.unregister(self.stop)
-        try:
+        with contextlib.ExitStack() as ending:  # all of it, though a warning may be an error
+            ending.callback(self._end)
+            ending.callback(self.client.close)
             if not self.client.closed:
                 self._cancel_rest()
-                self.client.close()
-        finally:  # a warning may be an error, and whoever waits here may lose patience
-            if self._temporary:
-                self._end_processes(signal.SIGTERM)
-                self._remove_folder()
-            else:
-                self._end_named()
+
+    def _end(self) -> None:
+        if self._temporary:
+            self._end_processes(signal.SIGTERM)
+            self._remove_folder()
+        else:
+            self._end_named()
 
     def _remove_folder(self) -> None:
         if self._temporary:

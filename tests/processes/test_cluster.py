@@ -160,7 +160,8 @@ def test_nothing_is_warned_of_when_all_has_ended(world: World) -> None:
 
 
 def test_a_warning_that_is_an_error_does_not_keep_a_cluster_alive(world: World) -> None:
-    with pytest.raises(UserWarning, match="1 unfinished tasks"), nbq.Cluster(slots=1):
+    with pytest.raises(UserWarning, match="1 unfinished tasks"), nbq.Cluster(slots=1) as client:
         block.delay(world.mark("runs"), world.mark("never"))
         world.marked("runs")
+    assert client.closed
     world.gone(seconds=5)
