@@ -250,7 +250,8 @@ def find_connection(where: str | Path | None, role: Literal["client", "engine", 
     except FileNotFoundError:
         raise HubUnreachable(f"there is no connection file {path}") from None
     if "engine" in (found.role, role) and found.role != role:
-        raise SettingsError(f"{path} is for the role {found.role}: an {role} needs {role}.json")
+        whom = "an engine" if role == "engine" else f"a {role}"
+        raise SettingsError(f"{path} is for the role {found.role}: {whom} needs {role}.json")
     return found
 
 

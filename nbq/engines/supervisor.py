@@ -228,15 +228,16 @@ class Supervisor:
             return
         if self._lost_s is None:
             self._lost_s = now_s
-        elif not self._complained and now_s - self._lost_s > _COMPLAIN_S:
-            self._complained = True
-            self._say("the hub does not answer: dialling again until it does")
         timeout_s = self._options.hub_timeout_s
         if timeout_s is not None and now_s - self._lost_s > timeout_s:
             raise HubUnreachable(f"the hub was gone for {timeout_s:g} s (--hub-timeout)")
         if self._ending or session.draining:
             self._stopping = True  # nobody to give anything back to
         if now_s - self._dialled_s > (_LOOK_S if absent else _REDIAL_S):
+            if not self._complained and now_s - self._lost_s > _COMPLAIN_S:
+                self._complained = True
+                why = self._endpoint.trouble() or "the hub does not answer"
+                self._say(f"{why}; dialling again until it answers")
             if self._tunnel is None:
                 self._connection = refresh_endpoints(self._connection)
             self._endpoint.reset(self._connection)

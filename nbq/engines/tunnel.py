@@ -104,7 +104,8 @@ class Tunnel:
         """Open it again if it has ended, but not at once after the last time."""
         if self._ssh.poll() is not None and time.monotonic() - self._opened_s > _AGAIN_S:
             self._say(f"the ssh tunnel through {self._via} ended{self._said()}: opening it again")
-            self._log.truncate(0)
+            self._log.seek(0)
+            self._log.truncate()
             self._ssh = self._open()
 
     def close(self) -> None:

@@ -13,7 +13,9 @@ import msgspec
 from nbq.settings import Connection, RuntimeFile
 from tests.processes.harness import World, until
 
-_ENTER = "import os, sys; os.execvp('ip', ['ip', 'netns', 'exec', sys.argv[1], sys.executable, *sys.argv[2:]])"
+_ENTER = (
+    "import os, sys; os.execvp('ip', ['ip', 'netns', 'exec', sys.argv[1], sys.executable, *sys.argv[2:]])"
+)
 
 
 class Host(World):
