@@ -55,11 +55,18 @@ def test_nothing_depends_on_the_order_of_hashes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hub_type", "invariant"),
-    [(EarlyHub, "acked is kept"), (UnfencedHub, "fencing"), (CountingHub, "counters")],
+    ("hub_type", "invariants"),
+    [
+        (EarlyHub, {"acked is kept"}),
+        (UnfencedHub, {"fencing"}),
+        (
+            CountingHub,
+            {"counters", "after parents"},
+        ),  # an audit finds the counter, or a body starts too early
+    ],
 )
-def test_a_planted_fault_is_caught(hub_type: type[Hub], invariant: str) -> None:
-    assert first_violation(hub_type) == invariant
+def test_a_planted_fault_is_caught(hub_type: type[Hub], invariants: set[str]) -> None:
+    assert first_violation(hub_type) in invariants
 
 
 def first_violation(hub_type: type[Hub]) -> str:
