@@ -14,6 +14,8 @@ from pathlib import Path
 from nbq import payload, wire
 from nbq.canvas import Plan, TaskRef
 from nbq.core.model import Graph, NodeSpec, Options
+from nbq.errors import PayloadTooLarge
+from nbq.frames import MESSAGE_LIMIT
 from nbq.replica import Replica
 from nbq.tasks import Task
 from nbq.wire import Block
@@ -23,6 +25,9 @@ __all__ = ["Batch", "Minter", "PlannedRun", "Sealer", "seal_plan", "stage"]
 _STAGE_BYTES = 512 * 1024
 _INLINE_SUBMIT_BYTES = 256 * 1024
 _BATCH_CALLS = 4096
+_SMALL_NODES = 1000
+_GRAPH_BYTES = MESSAGE_LIMIT - 1024 * 1024
+"""The rest is for blocks, and for what else a message about the run says."""
 
 
 class Minter:
@@ -125,7 +130,18 @@ def seal_plan(
 
 
 def stage(run: bytes, graph: Graph, blocks: list[Block]) -> tuple[list[wire.Stage], wire.Submit]:
-    """Return the messages that submit a run: blocks ahead if they are many, then the run."""
+    """Return the messages that submit a run: blocks ahead if they are many, then the run.
+
+    Raises:
+        PayloadTooLarge: The run has too many different tasks for one message.
+    """
+    if len(graph.nodes) > _SMALL_NODES:
+        size = len(wire.encode(wire.Submit(run, graph, [])))
+        if size > _GRAPH_BYTES:
+            raise PayloadTooLarge(
+                f"a canvas of {len(graph.nodes):,} different tasks takes {size:,} bytes to describe, the limit "
+                f"is {_GRAPH_BYTES:,}: submit it in parts, or as a group or map of one task"
+            )
     if sum(len(block.data) for block in blocks) <= _INLINE_SUBMIT_BYTES and len(blocks) < 1000:
         return [], wire.Submit(run, graph, blocks)
     stages: list[wire.Stage] = []

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from nbq import wire
 from nbq.core.actions import Grant
-from nbq.core.facts import End, Inherited, Settled
+from nbq.core.facts import End, Ended, Inherited, Settled
 from nbq.core.model import NONE, Many, Slice
 from nbq.core.runs import Run
 from nbq.wire import Block
@@ -91,7 +91,11 @@ def ends_message(run: Run, number: int, start: int, stored: Stored) -> wire.Ends
                 continue
             fact = cause[2]
             facts.append(fact)
-        if isinstance(fact, Settled) and fact.block != NONE and fact.block not in blocks:
+        if isinstance(fact, Ended):
+            size += len(fact.text)
+            continue
+        size += sum(map(len, fact.errors.values()))
+        if fact.block != NONE and fact.block not in blocks:
             one = _outcome_block(run, fact, stored)
             size += len(one.data)
             blocks[fact.block] = one

@@ -101,19 +101,15 @@ class Peers:
             session.outbox.append(message)
             if len(session.outbox) > _OUTBOX_MESSAGES:
                 self._lose(session)
-        elif self._endpoint.send(session.peer, session.token, message) is not Delivery.SENT:
-            self._refused(session, message)
+        elif (delivery := self._endpoint.send(session.peer, session.token, message)) is Delivery.GONE:
+            self._lose(session)
+        elif delivery is Delivery.FULL:
+            session.outbox.append(message)
+            self._full[session.token] = session
 
     def answer(self, peer: bytes, message: ToPeer) -> None:
         """Send a message to a peer that has no session; if it cannot take it, it is dropped."""
         self._endpoint.send(peer, wire.NO_SESSION, message)
-
-    def _refused(self, session: Session, message: ToPeer) -> None:
-        if self._endpoint.send(session.peer, session.token, message) is Delivery.GONE:
-            self._lose(session)
-        else:
-            session.outbox.append(message)
-            self._full[session.token] = session
 
     def _lose(self, session: Session) -> None:
         self.remove(session)

@@ -25,6 +25,7 @@ import zmq.utils.z85
 
 from nbq import wire
 from nbq.errors import AuthenticationError, HubError, HubUnreachable, ProtocolError, SettingsError
+from nbq.frames import Joiner, cut, is_piece
 from nbq.security import ZAP_DOMAIN, Gatekeeper, Keyring
 from nbq.settings import Connection
 from nbq.wire import ToHub, ToPeer
@@ -34,6 +35,7 @@ __all__ = ["Arrival", "Delivery", "HubEndpoint", "HubTransport", "PeerEndpoint"]
 _DRAIN_MESSAGES = 256
 _DRAIN_S = 0.002
 _HIGH_WATER = 1000
+_GREETED = 10_000
 _CURVE_BYTES = 64
 """What encryption adds to a frame, at most."""
 _IPC, _TCP = b"\0", b"\1"
@@ -110,6 +112,7 @@ class HubEndpoint:
         self._sockets: dict[bytes, zmq.Socket[bytes]] = {}
         self._greeted: dict[bytes, str] = {}
         """Users of the TCP peers whose hello has been received: it is looked up but once."""
+        self._joiner = Joiner()
         self.endpoints: list[str] = []
         try:
             if ipc is not None:
@@ -182,7 +185,9 @@ class HubEndpoint:
                     _skip(socket)
                     arrivals.append(Arrival(peer, wire.NO_SESSION, ProtocolError("two frames"), None))
                 else:
-                    arrivals.append(_arrival(peer, frame, self._greeted.get(peer)))
+                    whole = self._joiner.join(peer, frame) if is_piece(frame) else frame
+                    if whole is not None:
+                        arrivals.append(_arrival(peer, whole, self._greeted.get(peer)))
             if not cast(int, option(_EVENTS)) & _POLLIN or time.perf_counter() > until:
                 return
 
@@ -197,6 +202,8 @@ class HubEndpoint:
         if not isinstance(arrival.message, wire.Hello):
             return arrival
         self._greeted[peer] = user
+        if len(self._greeted) > _GREETED:
+            del self._greeted[next(iter(self._greeted))]  # gone long since, or it is looked up once more
         return arrival
 
     def send(self, peer: bytes, session: bytes, message: ToPeer) -> Delivery:
@@ -204,8 +211,9 @@ class HubEndpoint:
         socket = self._sockets[peer[:1]]
         frame = wire.encode(message, session)
         try:
-            socket.send(peer[1:], _SNDMORE | _DONTWAIT)
-            socket.send(frame, _DONTWAIT)
+            for piece in (frame,) if len(frame) <= wire.FRAME_LIMIT else cut(frame):
+                socket.send(peer[1:], _SNDMORE | _DONTWAIT)
+                socket.send(piece, _DONTWAIT)
         except zmq.Again:
             return Delivery.FULL
         except zmq.ZMQError as error:
@@ -260,6 +268,7 @@ class _Waker:
         """Free both descriptors."""
         os.close(self.fd)
         os.close(self._in)
+        self.fd = self._in = -1  # whoever wakes it late must not write into another file
 
 
 class PeerEndpoint:
@@ -298,11 +307,14 @@ class PeerEndpoint:
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._waker.fd, zmq.POLLIN)
         self._also: set[int] = set()
+        self._joiner = Joiner()
 
     def send(self, message: ToHub) -> bool:
         """Send a message; returns False, and sends nothing, when the hub takes no more for now."""
+        frame = wire.encode(message, self.session)
         try:
-            self._socket.send(wire.encode(message, self.session), _DONTWAIT)
+            for piece in (frame,) if len(frame) <= wire.FRAME_LIMIT else cut(frame):
+                self._socket.send(piece, _DONTWAIT)
         except zmq.Again:
             return False
         return True
@@ -333,7 +345,10 @@ class PeerEndpoint:
 
     def _drain(self) -> Iterator[ToPeer]:
         for _ in range(_DRAIN_MESSAGES):
-            yield wire.decode_to_peer(self._socket.recv())[1]
+            frame = self._socket.recv()
+            whole = self._joiner.join(b"", frame) if is_piece(frame) else frame
+            if whole is not None:
+                yield wire.decode_to_peer(whole)[1]
             if not cast(int, self._socket.getsockopt(_EVENTS)) & _POLLIN:
                 return
 

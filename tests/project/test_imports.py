@@ -27,7 +27,8 @@ LAYERS = {
     "settings": "errors",
     "security": "errors settings",
     "wire": "core.* errors",
-    "transport": "errors security settings wire",
+    "transport": "errors frames security settings wire",
+    "frames": "wire",
     "bulk": "wire",
     "payload": "errors",
     # The hub: it never unpickles, and knows neither tasks nor canvases.
@@ -55,7 +56,7 @@ LAYERS = {
     "current": "canvas.* client",
     "session": "core.* wire",
     "replica": "core.* errors payload wire",
-    "batch": "canvas.* core.* payload replica tasks wire",
+    "batch": "canvas.* core.* errors frames payload replica tasks wire",
     "interrupts": "",
     "link": "batch bulk core.* errors interrupts payload replica session settings transport version wire",
     "results": "canvas.* core.* errors link replica",
