@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import pytest
@@ -145,18 +147,27 @@ def test_a_peer_without_a_key_gets_nothing(
     plain.close()
 
 
-def test_what_is_no_hub_is_no_hub_to_a_client(
-    here: Host, there: Host, context: zmq.Context[zmq.Socket[bytes]]
-) -> None:
+def test_what_is_no_hub_is_no_hub_to_a_client(here: Host, there: Host) -> None:
     here.hub("--bind", "tcp://127.0.0.1:0")
-    plain = context.socket(zmq.ROUTER)
-    address = f"tcp://127.0.0.1:{plain.bind_to_random_port('tcp://127.0.0.1')}"
-    elsewhere = msgspec.structs.replace(here.connection("client"), endpoints=[address])
-    with pytest.raises(AuthenticationError) as caught:
-        nbq.connect(there.write(elsewhere, "elsewhere.json"))
-    assert str(caught.value) == f"what listens at {address} is not an nbq hub"
-    assert plain.poll(0) == 0
-    plain.close()
+    with socket.create_server(("127.0.0.1", 0)) as plain, ThreadPoolExecutor(1) as pool:
+        address = f"tcp://127.0.0.1:{plain.getsockname()[1]}"
+        elsewhere = msgspec.structs.replace(here.connection("client"), endpoints=[address])
+        seen = threading.Event()
+        greeted = pool.submit(greet_without_keys, plain, seen)
+        with pytest.raises(AuthenticationError) as caught:
+            nbq.connect(there.write(elsewhere, "elsewhere.json"))
+        seen.set()
+        greeted.result(10)
+        assert str(caught.value) == f"what listens at {address} is not an nbq hub"
+
+
+def greet_without_keys(listening: socket.socket, until: threading.Event) -> None:
+    """Greet a peer as ZeroMQ does that knows no keys, and stay on the line."""
+    listening.settimeout(10)
+    peer, _ = listening.accept()
+    with peer:
+        peer.sendall(b"\xff" + bytes(8) + b"\x7f\3\1" + b"NULL".ljust(20, b"\0") + bytes(32))
+        until.wait(10)
 
 
 def test_nobody_listens(here: Host, there: Host) -> None:
@@ -176,4 +187,4 @@ def test_a_file_that_others_can_read_is_not_used(here: Host, there: Host) -> Non
     assert engine.wait(PATIENCE_S) == 2
     text = f"nbq: {file} holds keys and is open to other users: chmod 600 {file}"
     assert there.log.read_text().splitlines() == [text]
-    assert os.stat(file).st_mode & 0o777 == 0o644
+    assert file.stat().st_mode & 0o777 == 0o644
