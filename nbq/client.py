@@ -288,7 +288,7 @@ class Client:
         count = 0
         for state in ("WAITING", "SCHEDULED", "RETRY", "QUEUED", "STARTED"):
             while rows := self.tasks(state=state, limit=1000):
-                for run in {row.run for row in rows}:
+                for run in dict.fromkeys(row.run for row in rows):  # newest first: no slot is freed too early
                     count += self._link.answer(wire.Cancel(0, run)).count
         return count
 

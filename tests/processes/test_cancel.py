@@ -90,7 +90,7 @@ def test_a_group_is_stopped_and_what_had_ended_stays(shared: World, busy: Callab
     )
     result = group.delay()
     shared.marked("g", 2)
-    until(lambda: result[0].ready(), "the first member's end")
+    until(result[0].ready, "the first member's end")
     assert result.cancel() == 10
     assert revoked(result).startswith("cancelled [task ")
     assert result.progress == {"SUCCESS": 1, "REVOKED": 10}

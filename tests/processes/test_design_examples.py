@@ -13,10 +13,10 @@ def add(x, y): return x + y
 @nbq.task
 def total(xs): return sum(xs)
 
-with nbq.Cluster(slots=4) as client:            # embedded hub + 4 slots on this machine; nothing else to install
+with nbq.Cluster(slots=4) as client:  # embedded hub + 4 slots on this machine
     print(add.delay(2, 2).get())                       # 4
     print((nbq.group(add.s(i, i) for i in range(10)) | total.s()).delay().get())      # 90, a chord
-    squares = client.map(add, range(1_000_000), range(1_000_000))              # one array job; iterate as values come
+    squares = client.map(add, range(1_000_000), range(1_000_000))  # one array job
     print(len(squares), sum(1 for i, value in enumerate(squares) if value == 2 * i))
 """
 

@@ -148,7 +148,7 @@ def test_an_argument_over_the_limit_is_refused_at_the_call(client: nbq.Client) -
 
 def test_a_call_that_the_function_cannot_take_is_refused_at_the_call(client: nbq.Client) -> None:
     with pytest.raises(nbq.InvalidSignature, match="missing a required argument: 'y'"):
-        add.delay(1)
+        client.submit(add, 1)
     with pytest.raises(nbq.InvalidSignature, match="there is no option 'qeue'"):
         add.apply_async((1, 2), qeue="x")
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
+import time
 
 import psutil
 
 import nbq
 from tests.processes.harness import World, kill, slots_up, until
-from tests.processes.work import add, block
+from tests.processes.work import add, block, note
 
 CLUSTER = """
 import nbq, sys, time
@@ -90,17 +93,11 @@ def test_a_child_that_a_task_started_ends_with_its_killed_slot(world: World) -> 
     path = world.mark("child")
 
     def leave_a_child():
-        import subprocess
-        import time
-
         child = subprocess.Popen(["sleep", "60"])
-        with open(path, "w") as file:
-            file.write(f"{child.pid}\n")
+        note.run(path, str(child.pid))
         while True:
-            try:
+            with contextlib.suppress(BaseException):
                 time.sleep(60)
-            except BaseException:
-                pass
 
     with nbq.Cluster(slots=1) as client:
         result = client.submit(leave_a_child)

@@ -92,7 +92,7 @@ def stubborn(path):
     while time.monotonic() < deadline:
         try:
             time.sleep(0.05)
-        except BaseException:  # noqa: BLE001 - the point
+        except BaseException:
             note(path, "refused")
 
 
@@ -137,4 +137,4 @@ def leave(code):
 
 @nbq.task
 def where():
-    return os.getcwd(), list(sys.path)
+    return str(Path.cwd()), list(sys.path)
