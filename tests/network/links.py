@@ -101,8 +101,8 @@ class Relay:
         self.there = there
         self.port = free_port()
         self.bind = f"tcp://127.0.0.1:{self.port}"
-        self._passes = True
-        self._ended = False
+        self._passes = threading.Event()
+        self._passes.set()
         self._joined: list[tuple[socket.socket, socket.socket]] = []
         self._listening = socket.create_server((_FAR, self.port))
         self._threads = [threading.Thread(target=self._accept)]
@@ -112,7 +112,7 @@ class Relay:
         with contextlib.suppress(OSError):  # it was closed
             while True:
                 near, _ = self._listening.accept()
-                if not self._passes:
+                if not self._passes.is_set():
                     near.close()
                     continue
                 far = socket.create_connection(("127.0.0.1", self.port))
@@ -124,22 +124,20 @@ class Relay:
     def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):  # the other direction has ended
             while data := source.recv(65536):
-                if self._passes:
+                if self._passes.is_set():
                     sink.sendall(data)
+        self._passes.wait()  # an end is not told, either, while the link is cut
         for end in (source, sink):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
     def cut(self) -> None:
         """Swallow what comes, and greet nobody."""
-        self._passes = False
+        self._passes.clear()
 
     def mend(self) -> None:
-        """Pass on what comes; what has lost bytes meanwhile begins anew."""
-        for end, _ in self._joined:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-        self._passes = True
+        """Pass on what comes."""
+        self._passes.set()
 
     def close(self) -> None:
         """End every thread."""
@@ -148,6 +146,9 @@ class Relay:
         self._listening.close()
         self._threads[0].join()
         self.mend()
+        for end, _ in self._joined:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join()
         for end, _ in self._joined:

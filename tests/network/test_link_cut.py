@@ -67,7 +67,7 @@ def test_work_of_an_engine_that_is_cut_off_for_long_is_done_elsewhere_once(
     link.mend()
     until(lambda: there.log.read_text().count("connected to hub") == 2, "the engine's return")
     slots_up(client, 2)
-    assert held.state == "STARTED"
+    until(lambda: held.state == "STARTED", "the report of its start")
     (there.marks / "gate").touch()
     assert held.get(30) == int(again)
     assert calls.get(30) == list(range(CALLS))
