@@ -160,11 +160,17 @@ def _now() -> Now:
 
 def _say(options: HubOptions, folder: Path, endpoints: list[str], hub: Hub) -> None:
     left = hub.scheduler.ledger.left
+    blind = any(text.startswith(("tcp://0.0.0.0:", "tcp://[::]:")) for text in endpoints)
     with contextlib.suppress(BrokenPipeError):  # nobody reads the log
         print(
             f"nbq hub {options.name!r} (pid {os.getpid()}) listens at {' and '.join(endpoints)}\n"
             f"  data {folder}, durability {options.durability}"
-            + (f", {left:,} unfinished tasks recovered" if left else ""),
+            + (f", {left:,} unfinished tasks recovered" if left else "")
+            + (
+                "\n  other hosts cannot dial that address: name this one with --advertise HOST"
+                if blind
+                else ""
+            ),
             file=sys.stderr,
             flush=True,
         )

@@ -136,3 +136,17 @@ def test_a_large_argument_and_result_outlive_a_hub_killed_while_they_travel(here
         kill(first)
         here.hub("--bind", address)
         assert result.get(30) == data[::-1]
+
+
+@pytest.mark.parametrize(
+    ("advertise", "host"), [((), "0.0.0.0"), (("--advertise", "127.0.0.1"), "127.0.0.1")]
+)
+def test_an_address_that_others_cannot_dial_is_warned_of(
+    here: Host, there: Host, advertise: tuple[str, ...], host: str
+) -> None:
+    here.hub("--bind", "tcp://0.0.0.0:0", *advertise)
+    assert here.connection("engine").endpoints == [f"tcp://{host}:{here.port()}"]
+    here.said("durability process")
+    assert ("name this one with --advertise HOST" in here.log.read_text()) == (not advertise)
+    there.engine(1, "--hub", str(there.take(here.file("engine"))))
+    there.said(f"connected to hub default at tcp://{host}:{here.port()}")
