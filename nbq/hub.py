@@ -3,8 +3,8 @@
 One thread, one poll loop. What a turn received is decided by the scheduler, its facts are committed
 in one transaction, and only then is anything said of them. So an acknowledgement or a result is never
 ahead of the journal. Only leases leave before the commit: engines begin while the journal is written, and
-if that fails, the next hub knows nothing of those leases and disowns them. The hub forwards payloads and
-never looks inside one.
+if that fails, the next hub knows nothing of those leases and disowns them. What nobody is to be told yet may
+wait for the next turn's commit. The hub forwards payloads and never looks inside one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nbq import answers, wire
 from nbq.blobs import BlobFolder
 from nbq.core import actions as act
 from nbq.core import events as ev
-from nbq.core.facts import Ended, Fact, Forgotten, Inherited, Settled
+from nbq.core.facts import Accepted, Ended, Fact, Forgotten, Inherited, Leased, Settled
 from nbq.core.graph import value_nodes
 from nbq.core.model import NONE, BlockMeta, Now
 from nbq.core.scheduler import Limits, Scheduler
@@ -31,8 +31,10 @@ from nbq.wire import ToHub
 
 __all__ = ["Hub", "HubInfo"]
 
-_ACK_IDLE_S = 0.002
-_ACK_LATEST_S = 0.005
+_IDLE_S = 0.002
+_LATEST_S = 0.005
+"""How long what nobody waits for may stay uncommitted and unacknowledged."""
+_BATCH_BLOCKS = 1024
 _BEAT_S = 1.0
 _CLIENT_SILENCE_S = 60.0
 _ERRORS = 10
@@ -113,14 +115,14 @@ class Hub:
         self._replies: list[tuple[Session, wire.ToPeer]] = []
         self._owed: dict[bytes, Session] = {}
         """Sessions whose acknowledgements are not sent yet."""
-        self._owed_s = 0.0
-        """Since when the first of them waits."""
+        self._since_s = 0.0
+        """When there was last nothing uncommitted or unacknowledged."""
+        self._ends = False
+        """Whether the batch holds more than runs that were taken and leases."""
         self._staging: dict[bytes, Staging] = {}
         self._staged_bytes = 0
         self._rss: dict[bytes, int] = {}
         self._beat_s = 0.0
-        self._fresh: dict[tuple[int, int], bytes] = {}
-        """Blocks of this turn, while its leases leave ahead of its commit."""
         self._known: set[bytes] = set()
         """Functions found in the store."""
         self._recover()
@@ -149,14 +151,16 @@ class Hub:
         """Receive what there is (waiting up to ``timeout_s``), decide, commit, perform.
 
         Raises:
-            StoreError: The turn could not be committed. Nothing of it was acknowledged; the hub
-                must end, and recover from what is on disk.
+            StoreError: What was decided could not be committed. Nothing of it was acknowledged; the
+                hub must end, and recover from what is on disk.
         """
         now = self._clock()
         wait_s = _FULL_WAIT_S if self.peers.waiting else self.scheduler.wait_s(now)
         wait_s = min(wait_s, timeout_s, max(0.0, self._beat_s + _BEAT_S - now.mono_s))
-        if self._owed:
-            wait_s = min(wait_s, _ACK_IDLE_S)
+        if self._owed or self._batch:
+            wait_s = min(wait_s, _IDLE_S)
+        else:
+            self._since_s = now.mono_s
         arrivals = self._endpoint.receive(wait_s)
         now = self._clock()
         for arrival in arrivals:
@@ -164,22 +168,34 @@ class Hub:
         self._notice_lost(now)
         self._handle(ev.Ticked(), now, [])
         self._send_leases()
-        self._commit()
-        self._perform()
+        lull = not arrivals or now.mono_s - self._since_s > _LATEST_S
+        if lull or self._is_due():
+            self._commit()
+            self._perform()
         if now.mono_s - self._beat_s >= _BEAT_S:
             self._beat(now)
-        if self._owed and (not arrivals or now.mono_s - self._owed_s > _ACK_LATEST_S):
+        if lull:
             self._acknowledge(list(self._owed.values()))
         self.peers.flush()
+
+    def _is_due(self) -> bool:
+        """Return whether somebody is to be told of what is not committed, or it is a lot.
+
+        Runs that were taken and leases wait otherwise, for a lull or a few milliseconds: nobody's work
+        waits for an acknowledgement, and often the outcome of a call is in the same transaction then.
+        """
+        batch = self._batch
+        return bool(self._replies or self._actions) or self._ends or len(batch.blocks) > _BATCH_BLOCKS
 
     def _handle(self, event: ev.Event, now: Now, sources: list[bytes]) -> act.Reject | None:
         """Let the scheduler decide; ``sources`` are the bytes of the blocks in the event."""
         facts, actions = self.scheduler.handle(event, now)
         self._batch.facts.extend(facts)
+        self._ends = self._ends or any(not isinstance(fact, Accepted | Leased) for fact in facts)
         rejected = None
         for action in actions:
             if isinstance(action, act.Keep):
-                self._batch.blocks.append((action.run, action.block, sources[action.source]))
+                self._batch.blocks[action.run, action.block] = sources[action.source]
             elif isinstance(action, act.Reject):
                 rejected = action
             else:
@@ -188,6 +204,7 @@ class Hub:
 
     def _commit(self) -> None:
         batch, self._batch = self._batch, Batch()
+        self._ends = False
         if batch:
             self._store.commit(batch)
             self.commits += 1
@@ -200,17 +217,8 @@ class Hub:
                 self._acknowledge([session])
             self.peers.send(session, message)
 
-    def _owe(self, session: Session, now: Now) -> None:
-        """Note that a session is to be sent what has been taken from it, once that is committed.
-
-        Nobody's work waits for that, so it waits for an idle moment, for a reply to the same session or
-        for a few milliseconds: under load many acknowledgements are one message.
-        """
-        if not self._owed:
-            self._owed_s = now.mono_s
-        self._owed[session.token] = session
-
     def _acknowledge(self, sessions: list[Session]) -> None:
+        """Tell sessions what has been taken from them, all of which is committed."""
         for session in sessions:
             self._owed.pop(session.token, None)
             runs, session.accepted = session.accepted, []
@@ -229,18 +237,16 @@ class Hub:
     def _send_leases(self) -> None:
         """Send what was granted in this turn, and what those leases are fed."""
         rest: list[act.Action] = []
-        self._fresh = {(run, number): data for run, number, data in self._batch.blocks}
         for action in self._actions:
             if isinstance(action, act.Grant):
                 self._send_lease(action)
             else:
                 rest.append(action)
         self._actions = rest
-        self._fresh = {}
 
     def _stored(self, run: int, number: int) -> bytes:
-        """Return a block of the store, or of the turn that is not committed yet."""
-        found = self._fresh.get((run, number)) if self._fresh else None
+        """Return a block of the store, or one that is not committed yet."""
+        found = self._batch.blocks.get((run, number))
         return self._store.block(run, number) if found is None else found
 
     def _function(self, address: bytes) -> bytes | None:
@@ -357,7 +363,7 @@ class Hub:
             if len(message.blocks) == len(message.outcomes):
                 self._handle(ev.Reported(engine, message.outcomes), now, message.blocks)
                 session.taken.append(message.number)
-                self._owe(session, now)
+                self._owed[session.token] = session
             else:
                 self._complain(session, "malformed", "a report with other than one block an outcome")
         elif isinstance(message, wire.Beat):
@@ -376,7 +382,7 @@ class Hub:
             event = ev.SlotDied(engine, message.token, message.index, message.text)
             self._handle(event, now, [])
             session.taken.append(message.number)
-            self._owe(session, now)
+            self._owed[session.token] = session
         elif isinstance(message, wire.NeedFunctions):
             self._send_functions(session, message.addresses)
         elif isinstance(message, wire.Leaving):
@@ -451,7 +457,7 @@ class Hub:
                 return
             for block in message.blocks:
                 if not block.blob:
-                    self._batch.blocks.append((staging.number, len(staging.blocks), block.data))
+                    self._batch.blocks[staging.number, len(staging.blocks)] = block.data
                 staging.blocks.append(block.meta())
             staging.size += size
             self._staged_bytes += size
@@ -490,7 +496,7 @@ class Hub:
         elif staging is not None:
             self._unstage(message.run)
         session.accepted.append(message.run)
-        self._owe(session, now)
+        self._owed[session.token] = session
         if message.watch:
             run = self.scheduler.ledger.by_id[message.run]
             if run.number not in session.watches:
@@ -561,6 +567,8 @@ class Hub:
     def stop(self) -> None:
         """Tell every peer that the hub is stopping, after what is decided is committed."""
         self._commit()
+        self._perform()
+        self._acknowledge(list(self._owed.values()))
         for session in self.peers:
             self.peers.send(session, wire.Stopping())
         self.peers.flush()

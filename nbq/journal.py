@@ -49,7 +49,7 @@ class Batch:
 
     Attributes:
         facts: In the order in which they were decided.
-        blocks: Run number, block number and bytes.
+        blocks: Bytes, by the numbers of run and block.
         functions: By content address.
         dropped: Runs whose stored blocks belong to nothing (a submit that was not accepted).
     """
@@ -58,7 +58,7 @@ class Batch:
 
     def __init__(self) -> None:
         self.facts: list[Fact] = []
-        self.blocks: list[tuple[int, int, bytes]] = []
+        self.blocks: dict[tuple[int, int], bytes] = {}
         self.functions: dict[bytes, bytes] = {}
         self.dropped: list[int] = []
 
@@ -213,7 +213,7 @@ class Journal:
             if batch.blocks:
                 db.executemany(
                     "INSERT INTO blocks VALUES (?, ?)",
-                    [(run << _COUNT_BITS | number, body) for run, number, body in batch.blocks],
+                    [(run << _COUNT_BITS | number, body) for (run, number), body in batch.blocks.items()],
                 )
             db.executemany("INSERT INTO facts VALUES (?, ?)", self._fact_rows(batch.facts))
             for run in batch.dropped:
@@ -226,8 +226,8 @@ class Journal:
             db.execute("COMMIT")
         except sqlite3.Error as error:
             raise StoreError(f"cannot write the journal {self.path}: {error}") from error
-        for run, number, body in batch.blocks:
-            self._remember((run, number), body)
+        for place, body in batch.blocks.items():
+            self._remember(place, body)
 
     def _fact_rows(self, facts: list[Fact]) -> list[tuple[int, bytes]]:
         by_run: dict[int, list[Fact]] = {}

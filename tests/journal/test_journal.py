@@ -34,7 +34,7 @@ def settled(run: int, token: int) -> Settled:
 def batch(*facts: Fact, blocks: tuple[tuple[int, int, bytes], ...] = ()) -> Batch:
     made = Batch()
     made.facts.extend(facts)
-    made.blocks.extend(blocks)
+    made.blocks.update({(run, number): body for run, number, body in blocks})
     return made
 
 

@@ -27,7 +27,7 @@ while True:
     batch = Batch()
     for part in range(7):
         batch.facts.append(Leased(part + 1, 0, 0, 1, number, b"x" * (number % 300)))
-        batch.blocks.append((part + 1, number, bytes([number % 256]) * (number * 37 % 5000)))
+        batch.blocks[part + 1, number] = bytes([number % 256]) * (number * 37 % 5000)
     store.commit(batch)
     print(number, flush=True)
 """

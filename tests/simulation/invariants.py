@@ -38,7 +38,7 @@ class Invariants:
         self._told: dict[tuple[bytes, int, int], Told] = {}
         """What any client was told of an element."""
         self._ahead: dict[int, bytes] = {}
-        """Engines of leases that were sent in this turn, ahead of its commit."""
+        """Engines of leases that were sent ahead of their commit."""
 
     # -------------------------------------------------------------- as it happens
 
@@ -81,7 +81,7 @@ class Invariants:
                         )
 
     def _check_lease(self, token: int, engine: bytes) -> None:
-        """A lease may leave ahead of its commit, but only in the same turn."""
+        """A lease may leave ahead of its commit, but the next commit must have it."""
         found = self.chronicle.tokens.get(token)
         if found is None or found[0] != engine:
             raise Violation("leases", f"lease {token} is sent to an engine, but not committed for it")

@@ -47,7 +47,7 @@ class Disk:
     def commit(self, batch: Batch) -> None:
         """Store a batch; a hub that is to die dies before this, or right after it."""
         self._world.fuse("before commit")
-        for run, number, body in batch.blocks:
+        for (run, number), body in batch.blocks.items():
             own = self.blocks.setdefault(run, {})
             if number in own:
                 raise Violation("one block", f"block {number} of run {run} is stored twice")
