@@ -139,8 +139,8 @@ def stage(run: bytes, graph: Graph, blocks: list[Block]) -> tuple[list[wire.Stag
         size = len(wire.encode(wire.Submit(run, graph, [])))
         if size > _GRAPH_BYTES:
             raise PayloadTooLarge(
-                f"a canvas of {len(graph.nodes):,} different tasks takes {size:,} bytes to describe, the limit "
-                f"is {_GRAPH_BYTES:,}: submit it in parts, or as a group or map of one task"
+                f"a canvas of {len(graph.nodes):,} different tasks takes {size:,} bytes to describe, the "
+                f"limit is {_GRAPH_BYTES:,}: submit it in parts, or as a group or map of one task"
             )
     if sum(len(block.data) for block in blocks) <= _INLINE_SUBMIT_BYTES and len(blocks) < 1000:
         return [], wire.Submit(run, graph, blocks)
@@ -173,10 +173,11 @@ class Batch:
 
     def add(self, call: payload.Element, task_id: str | None) -> int:
         """Add a call and return its number."""
-        self.calls.append(call)
-        index = self.replica.node(0).grow()
+        index = len(self.calls)
+        self.replica.node(0).grow(index + 1)
         if task_id:
             self.ids[index] = task_id
+        self.calls.append(call)  # last: Ctrl-C may come between any two of these
         return index
 
     def takes(self, function: bytes, options: Options) -> bool:

@@ -24,6 +24,7 @@ import msgspec
 from nbq import payload, wire
 from nbq.batch import Batch, Minter, PlannedRun, Sealer, stage
 from nbq.bulk import BlobTraffic
+from nbq.callbacks import Callbacks, future_of
 from nbq.core.graph import value_nodes
 from nbq.core.model import Graph, Options
 from nbq.core.views import ElementView
@@ -57,6 +58,9 @@ _LINGER_S = 0.005
 _NAP_S = 0.002
 """How often it looks meanwhile for something to send."""
 _HANDOVER_S = 0.001
+_CALLBACK_S = 0.05
+"""How long a waiting thread lets the background thread call, before it serves on."""
+_CLOSED = "this client is closed, or belongs to the parent process: call nbq.connect() here"
 
 M = TypeVar("M", wire.Ask, wire.Cancel, wire.Forget)
 
@@ -87,8 +91,9 @@ class Link:
         """Held by the thread that serves turns."""
         self._served_s = 0.0
         """When a waiting thread last served, or asked to."""
-        self._touched: dict[bytes, Replica] = {}
-        """Replicas whose callbacks the background thread has to look at."""
+        self._leader = 0
+        """The thread that serves while it waits, or 0."""
+        self._callbacks = Callbacks(self._changed)
         token = connection.token.encode()
         self._session = ClientSession(os.urandom(8), connection.role, token, versions())
         self._replicas: weakref.WeakValueDictionary[bytes, Replica] = weakref.WeakValueDictionary()
@@ -142,22 +147,20 @@ class Link:
             else:
                 with self._io:
                     self._turn(self._patience_s())
-            self._call_back()
+            self._callbacks.call_due()
         with self._io:
             with self._lock:
                 self._session.outbox.append(wire.Leaving())
                 self._push(time.monotonic())
+                self._callbacks.give_up(UsageError(_CLOSED))
             self._end()
+        self._callbacks.call_due()
 
     def _patience_s(self) -> float:
         """Return how long a turn may wait for messages."""
+        if self._callbacks.due:
+            return 0.0
         return _FULL_S if self._session.outbox and self._session.connected else _IDLE_S
-
-    def _call_back(self) -> None:
-        with self._lock:
-            touched, self._touched = self._touched, {}
-        for replica in touched.values():
-            replica.callbacks[:] = [callback for callback in list(replica.callbacks) if not callback()]
 
     def _end(self) -> None:
         self._endpoint.close()
@@ -177,8 +180,8 @@ class Link:
                     self._traffic.on_uploaded(message)
                 for event in self._session.receive(message, now_s):
                     replica = self._on_event(event)
-                    if replica is not None and replica.callbacks:
-                        self._touched[replica.run] = replica
+                    if replica is not None:
+                        self._callbacks.touch(replica.run)
             if messages:
                 self._push(now_s)
                 self._changed.notify_all()
@@ -209,37 +212,45 @@ class Link:
         while not done():
             if self._lost is not None:
                 raise self._lost
-            if self._closing:
-                raise UsageError("this client is closed: call nbq.connect() again")
+            if self.closed:
+                raise UsageError(_CLOSED)
+            if self._leader == threading.get_ident():
+                raise UsageError("this signal came while its thread waits: set a flag, and wait elsewhere")
             now_s = self._served_s = time.monotonic()
             if until_s is not None and now_s >= until_s:
                 return False
+            if not self._lead(done, until_s):
+                with self._changed:
+                    if not done():
+                        self._changed.wait(_IDLE_S if until_s is None else min(_IDLE_S, until_s - now_s))
+            elif self._callbacks.due and threading.current_thread() is not self._thread:
+                with self._changed:  # the background thread has something to call
+                    self._changed.wait_for(lambda: not self._callbacks.due or done(), _CALLBACK_S)
+        return True
+
+    def _lead(self, done: Callable[[], object], until_s: float | None) -> bool:
+        """Serve turns until something else is to be done; returns False at once if another thread does."""
+        with Interrupts(self._endpoint.wake) as interrupts:
             if not self._io.acquire(blocking=False):
                 self._endpoint.wake()
                 if not self._io.acquire(timeout=_HANDOVER_S):
-                    with self._changed:
-                        if not done():
-                            self._changed.wait(_IDLE_S if until_s is None else min(_IDLE_S, until_s - now_s))
-                    continue
+                    return False
+            self._leader = threading.get_ident()
             try:
-                self._lead(done, until_s)
+                while not (done() or interrupts.came or self._lost is not None or self._closing):
+                    now_s = self._served_s = time.monotonic()
+                    if until_s is not None and now_s >= until_s:
+                        break
+                    patience_s = self._patience_s()
+                    self._turn(patience_s if until_s is None else min(patience_s, until_s - now_s))
+                    if self._callbacks.due:
+                        break
             finally:
+                self._leader = 0
                 self._io.release()
                 with self._changed:
                     self._changed.notify_all()  # another waiting thread may serve now
         return True
-
-    def _lead(self, done: Callable[[], object], until_s: float | None) -> None:
-        """Serve turns until something holds, the time is over, or the main thread is interrupted."""
-        with Interrupts(self._endpoint.wake) as interrupts:
-            while not (done() or interrupts.came or self._lost is not None or self._closing):
-                now_s = self._served_s = time.monotonic()
-                if until_s is not None and now_s >= until_s:
-                    return
-                patience_s = self._patience_s()
-                self._turn(patience_s if until_s is None else min(patience_s, until_s - now_s))
-                if self._touched:
-                    return  # the background thread has something to call
 
     def _on_event(self, event: Event) -> Replica | None:
         match event:
@@ -252,6 +263,7 @@ class Link:
             case Lost():
                 kind = VersionMismatch if event.code == "version" else AuthenticationError
                 self._lost = kind(event.text)
+                self._callbacks.give_up(self._lost)
             case Accepted():
                 replica = self._pinned.pop(event.run, None)
                 if replica is not None:
@@ -374,15 +386,16 @@ class Link:
 
     def _close_batch(self) -> None:
         """Hand the open batch to the session; the caller holds the lock."""
-        batch, self._batch = self._batch, None
-        if batch is None:
+        if self._batch is None:
             return
-        graph = batch.close()
-        run = batch.replica.run
-        blocks = list(self.sealer().blocks(run, 0, batch.function, batch.calls))
-        stages, submit = stage(run, graph, blocks)
-        ready = self._complete(PlannedRun(run, graph, blocks, batch.functions))
-        self._session.submit(batch.functions, stages, submit, {0: graph.nodes[0].size}, ready=ready)
+        with Interrupts(self._endpoint.wake):  # half of this would be a run that never comes to an end
+            batch, self._batch = self._batch, None
+            graph = batch.close()
+            run = batch.replica.run
+            blocks = list(self.sealer().blocks(run, 0, batch.function, batch.calls))
+            stages, submit = stage(run, graph, blocks)
+            ready = self._complete(PlannedRun(run, graph, blocks, batch.functions))
+            self._session.submit(batch.functions, stages, submit, {0: graph.nodes[0].size}, ready=ready)
 
     def _new_replica(self, run: bytes, graph: Graph | None) -> Replica:
         replica = Replica(run, graph, self._key, self._blob_folder)
@@ -392,7 +405,7 @@ class Link:
     def submit_run(self, planned: PlannedRun) -> Replica:
         """Submit a planned run; returns its replica without waiting for anything."""
         stages, submit = stage(planned.run, planned.graph, planned.blocks)
-        with self._lock:
+        with self._lock, Interrupts(self._endpoint.wake):
             replica = self._new_replica(planned.run, planned.graph)
             watch = {number: planned.graph.nodes[number].size for number in value_nodes(planned.graph)}
             if not self.local:
@@ -465,29 +478,20 @@ class Link:
         return ended
 
     def call_when(self, replica: Replica, done: Callable[[], object], callback: Callable[[], object]) -> None:
-        """Call a function once something holds of a run, or the run was refused."""
-
-        def check() -> bool:
-            if not done() and replica.error is None:
-                return False
-            callback()
-            return True
-
-        with self._lock:
-            if not check():
-                replica.callbacks.append(check)
+        """Call a function once something holds of a run, or nothing more can be known of it."""
+        self._excuse(replica, done)
+        self._callbacks.add(replica, done, callback)
 
     def future(self, replica: Replica, done: Callable[[], object]) -> asyncio.Future[None]:
         """Return a future of the running event loop that is done when something holds of a run."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
+        self._excuse(replica, done)
+        return future_of(self._callbacks, replica, done)
 
-        def finish() -> None:
-            if not future.done():
-                future.set_result(None)
-
-        self.call_when(replica, done, lambda: loop.call_soon_threadsafe(finish))
-        return future
+    def _excuse(self, replica: Replica, done: Callable[[], object]) -> None:
+        """Note why nothing more will be known of a run, if that is so."""
+        with self._lock:
+            if not done() and (self.closed or self._lost is not None):
+                replica.error = replica.error or self._lost or UsageError(_CLOSED)
 
     def _blob_folder(self, name: str) -> Path:
         """Return the folder that holds a blob; fetch it first if the hub is elsewhere."""
@@ -515,12 +519,14 @@ class Link:
             request = self._session.next_request()
             numbered: M = msgspec.structs.replace(message, request=request)
             self._session.ask(numbered, time.monotonic())
-        answered = self._until(lambda: request in self._answers, timeout)
-        with self._lock:
-            if not answered:
+        try:
+            self._until(lambda: request in self._answers, timeout)
+        finally:
+            with self._lock:
                 self._session.drop_request(request)
-                raise HubUnreachable(f"the hub did not answer within {timeout:g} s")
-            answer = self._answers.pop(request)
+                answer = self._answers.pop(request, None)
+        if answer is None:
+            raise HubUnreachable(f"the hub did not answer within {timeout:g} s")
         if isinstance(answer, wire.Rejected):
             raise _refusal(answer.code, answer.text)
         return answer
@@ -576,7 +582,8 @@ class Link:
             self._closing = True
             self._changed.notify_all()
         self._endpoint.wake()
-        self._thread.join(5.0)
+        if threading.current_thread() is not self._thread:  # a callback may close its client
+            self._thread.join(5.0)
 
 
 def _refusal(code: str, text: str) -> NbqError:

@@ -36,12 +36,13 @@ class NodeReplica:
         self.bad = False
         """Whether an element is known that did not succeed."""
 
-    def grow(self) -> int:
-        """Add an element and return its number."""
-        self.state.append(0)
-        self.owner.append(NONE)
-        self.left += 1
-        return len(self.state) - 1
+    def grow(self, size: int) -> None:
+        """Have at least so many elements."""
+        while len(self.owner) < size:
+            self.owner.append(NONE)
+        while len(self.state) < size:
+            self.state.append(0)
+            self.left += 1
 
     def add(self, fact: End) -> None:
         """Take in a fact, unless it is known."""
@@ -73,8 +74,6 @@ class Replica:
         self.error: NbqError | None = None
         """Why the hub did not take it, or does not have it any more."""
         self.nodes: dict[int, NodeReplica] = {}
-        self.callbacks: list[Callable[[], bool]] = []
-        """Called when something changed; one that returns True is done."""
         self._key = key
         self._blob_folder = blobs
         self._blocks: dict[int, Block | payload.OpenBlock] = {}

@@ -58,7 +58,9 @@ LAYERS = {
     "replica": "core.* errors payload wire",
     "batch": "canvas.* core.* errors frames payload replica tasks wire",
     "interrupts": "",
-    "link": "batch bulk core.* errors interrupts payload replica session settings transport version wire",
+    "callbacks": "errors replica",
+    "link": "batch bulk callbacks core.* errors interrupts payload replica session settings transport version"
+    " wire",
     "results": "canvas.* core.* errors link replica",
     "client": "batch canvas.* core.* current errors functions link payload results settings tasks wire",
     "cluster": "client errors security settings",

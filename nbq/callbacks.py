@@ -1,0 +1,106 @@
+"""What is to be called when something of a run is known: ``then`` callbacks, and futures of event loops.
+
+They are added from any thread and called by the client's own, outside all locks. One that fails is logged
+and ends nothing. A run with callbacks is kept, though nobody else holds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+from nbq.errors import NbqError
+from nbq.replica import Replica
+
+__all__ = ["Callbacks", "future_of"]
+
+
+class _Call(NamedTuple):
+    replica: Replica
+    done: Callable[[], object]
+    callback: Callable[[], object]
+
+
+class Callbacks:
+    """All callbacks of a client.
+
+    Args:
+        changed: Guards what is noted here; notified when nothing is due any more.
+
+    Attributes:
+        due: Runs of which something is new, while their callbacks have not been looked at.
+    """
+
+    def __init__(self, changed: threading.Condition) -> None:
+        self.due: dict[bytes, None] = {}
+        self._changed = changed
+        self._calls: dict[bytes, list[_Call]] = {}
+
+    def add(self, replica: Replica, done: Callable[[], object], callback: Callable[[], object]) -> None:
+        """Call a function once something holds of a run or the run has an error; if so now, at once."""
+        call = _Call(replica, done, callback)
+        with self._changed:
+            now = _ready(call)
+            if not now:
+                self._calls.setdefault(replica.run, []).append(call)
+        if now:
+            _call(call)
+
+    def touch(self, run: bytes) -> None:
+        """Note that something of a run is new; the caller holds the lock."""
+        if run in self._calls:
+            self.due[run] = None
+
+    def give_up(self, error: NbqError) -> None:
+        """Let all who wait know that nothing more will come; the caller holds the lock."""
+        for run, calls in self._calls.items():
+            self.due[run] = None
+            for call in calls:
+                call.replica.error = call.replica.error or error
+
+    def call_due(self) -> None:
+        """Call what is due; the client's thread does."""
+        ready: list[_Call] = []
+        with self._changed:
+            due, self.due = self.due, {}
+            for run in due:
+                rest: list[_Call] = []
+                for call in self._calls.pop(run, []):
+                    (ready if _ready(call) else rest).append(call)
+                if rest:
+                    self._calls[run] = rest
+            self._changed.notify_all()
+        for call in ready:
+            _call(call)
+
+
+def _ready(call: _Call) -> bool:
+    return bool(call.done()) or call.replica.error is not None
+
+
+def _call(call: _Call) -> None:
+    try:
+        call.callback()
+    except Exception:  # user code: it must not end the thread that calls it
+        logging.getLogger("nbq").exception("a callback of run %s failed", call.replica.run.hex())
+
+
+def future_of(callbacks: Callbacks, replica: Replica, done: Callable[[], object]) -> asyncio.Future[None]:
+    """Return a future of the running event loop that is done when something holds of a run."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+
+    def finish() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    def call() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            loop.call_soon_threadsafe(finish)
+
+    callbacks.add(replica, done, call)
+    return future
