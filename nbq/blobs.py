@@ -8,6 +8,7 @@ Contents are never looked at here.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +20,9 @@ CHUNK_BYTES = 1024 * 1024
 """Bytes of a blob in one message."""
 
 _NAME_LENGTH = 32
+_LIMIT = (1 << 30) + (1 << 20)
+"""The largest element of a task, with its head and what the task printed."""
+_ORPHAN_S = 7 * 24 * 3600.0
 
 
 class BlobFolder:
@@ -29,7 +33,7 @@ class BlobFolder:
         limit: The largest blob in bytes.
     """
 
-    def __init__(self, folder: Path, limit: int = 1 << 30) -> None:
+    def __init__(self, folder: Path, limit: int = _LIMIT) -> None:
         self.folder = folder
         self.limit = limit
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -79,9 +83,13 @@ class BlobFolder:
             self._path(name).unlink(missing_ok=True)
 
     def keep_only(self, names: set[str]) -> None:
-        """Delete every file that is not one of these blobs (at a hub's start)."""
+        """Delete old files that are not one of these blobs (at a hub's start).
+
+        A young one may be of a submit or of a report that was not acknowledged and comes again.
+        """
+        oldest_s = time.time() - _ORPHAN_S
         for path in self.folder.iterdir():
-            if path.name not in names:
+            if path.name not in names and path.stat().st_mtime < oldest_s:
                 path.unlink()
 
     def _path(self, name: str) -> Path:

@@ -63,8 +63,9 @@ class BlobTraffic:
             self._fetches.append(_Fetch(name))
 
     def upload(self, name: str) -> None:
-        """Send a blob that lies in the folder."""
-        self._uploads.append(_Upload(name, (self.folder / name).stat().st_size))
+        """Send a blob that lies in the folder, unless it is on its way."""
+        if all(upload.name != name for upload in self._uploads):
+            self._uploads.append(_Upload(name, (self.folder / name).stat().st_size))
 
     def restart(self) -> None:
         """Start again on a new connection."""
@@ -99,6 +100,10 @@ class BlobTraffic:
         if not self._fetches or self._fetches[0].name != chunk.name:
             return
         fetch = self._fetches[0]
+        if not chunk.total:  # the hub has it no more: whoever opens it will say so
+            self._fetches.popleft()
+            self.arrived.append(chunk.name)
+            return
         fetch.total = chunk.total
         fetch.got[chunk.offset] = chunk.data[:_CHUNK]
         part = self.folder / f"{chunk.name}.part"

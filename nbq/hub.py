@@ -429,7 +429,7 @@ class Hub:
             except ProtocolError as error:
                 self._complain(session, "malformed", str(error))
 
-    def _on_blob(self, message: wire.Upload | wire.Fetch) -> wire.Uploaded | wire.Chunk | wire.Rejected:
+    def _on_blob(self, message: wire.Upload | wire.Fetch) -> wire.Uploaded | wire.Chunk:
         if self._blobs is None:
             raise ProtocolError("this hub keeps no blobs")
         if isinstance(message, wire.Upload):
@@ -437,7 +437,7 @@ class Hub:
             return wire.Uploaded(message.name, stored)
         found = self._blobs.read(message.name, message.offset)
         if found is None:
-            return wire.Rejected("unknown", f"no blob {message.name}", request=message.request)
+            return wire.Chunk(message.request, message.name, message.offset, 0, b"")
         return wire.Chunk(message.request, message.name, message.offset, found[0], found[1])
 
     # -------------------------------------------------------------- submits
@@ -445,6 +445,9 @@ class Hub:
     def _on_stage(self, session: Session, message: wire.Stage) -> None:
         staging = self._staging.get(message.run)
         if staging is None or staging.session is not session:
+            if message.first:  # its beginning is missing, or was refused
+                self._replies.append((session, wire.Staged(message.run, 0)))
+                return
             if staging is not None:
                 self._unstage(message.run)
             staging = Staging(self.scheduler.reserve(), session)
@@ -452,6 +455,7 @@ class Hub:
         if message.first == len(staging.blocks):
             size = sum(len(block.data) for block in message.blocks)
             if self._staged_bytes + size > _STAGED_BYTES:
+                self._unstage(message.run)
                 text = "the hub holds too many arguments of runs not submitted yet; try again later"
                 self._replies.append((session, wire.Rejected("busy", text, message.run)))
                 return

@@ -246,7 +246,7 @@ class Upload(Struct, frozen=True, array_like=True, tag=11):
 
 
 class Fetch(Struct, frozen=True, array_like=True, tag=12):
-    """Send me the chunk of a blob at ``offset``. Answered by Chunk or Rejected."""
+    """Send me the chunk of a blob at ``offset``. Answered by Chunk."""
 
     request: int
     name: BlobName
@@ -401,7 +401,7 @@ class Uploaded(Struct, frozen=True, array_like=True, tag=110):
 
 
 class Chunk(Struct, frozen=True, array_like=True, tag=111):
-    """A chunk of a blob."""
+    """A chunk of a blob of ``total`` bytes; 0 when there is no such blob (any more)."""
 
     request: int
     name: BlobName

@@ -37,6 +37,7 @@ _FEWEST = 8
 _UNKNOWN_S = 1.0
 _REPORT_BYTES = 512 * 1024
 _SPEEDS = 10_000
+_FUNCTIONS = 1000
 
 
 class Run(Struct, frozen=True):
@@ -168,6 +169,7 @@ class EngineSession:
         self.connected = False
         self._heard_s = now_s
         self.outbox.clear()
+        self._inputs.clear()  # of leases that were lost on the way
         return wire.Hello(
             wire.PROTOCOL, "engine", self._token, self.id, self._versions, self.info,
             self._listed(), self._epoch,
@@ -219,7 +221,7 @@ class EngineSession:
             case wire.Functions():
                 for address, data in message.functions.items():
                     if data or not self.fetch:
-                        self.functions[address] = data
+                        self._add_function(address, data)
                         self.provide(address)
                     else:
                         self.wanted_blobs[address.hex()] = None
@@ -269,11 +271,11 @@ class EngineSession:
             self.denied = message
 
     def _on_lease(self, lease: wire.Lease) -> None:
+        parts = self._inputs.pop(lease.token, {})
         if lease.token <= self._latest or self.draining:
             return  # it came twice, or was overtaken; the hub sees which leases are not held
         self._latest = lease.token
         if lease.feed is not None and lease.feed.parts:
-            parts = self._inputs.pop(lease.token, {})
             if len(parts) != lease.feed.parts:
                 return  # something was lost; the hub will see that this lease is not held
             first = [block for part in sorted(parts) for block in parts[part]]
@@ -290,13 +292,23 @@ class EngineSession:
         if not held.missing:
             self._ready.append(Chunk(lease.token, lease.lo, lease.hi))
 
+    def _add_function(self, address: bytes, data: bytes) -> None:
+        """Keep a function; of too many, the oldest that no lease names goes, and is asked for again."""
+        self.functions[address] = data
+        if len(self.functions) > _FUNCTIONS:
+            used = {held.lease.function for held in self._held.values()} | {address}
+            used |= {order.lease.function for order in self.orders if isinstance(order, Run)}
+            oldest = next((old for old in self.functions if old not in used), None)
+            if oldest is not None:
+                del self.functions[oldest]
+
     def provide(self, thing: bytes | str) -> None:
         """A function (by address) or a blob (by name) that leases waited for is here."""
         for token, held in self._held.items():
             if thing in held.missing:
                 held.missing.discard(thing)
                 if isinstance(thing, bytes):
-                    self.functions.setdefault(thing, b"")  # it was fetched as a blob
+                    self._add_function(thing, self.functions.get(thing, b""))  # it was fetched as a blob
                 if not held.missing:
                     self._ready.append(Chunk(token, held.lease.lo, held.lease.hi))
         self._assign()
@@ -330,7 +342,6 @@ class EngineSession:
             held.open.difference_update(range(lo, hi))
             if not held.open:
                 del self._held[token]
-                self._inputs.pop(token, None)
 
     def _stop(self, token: int, lo: int, hi: int) -> None:
         """Drop what has not started of a range, and halt what runs of it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy
@@ -129,12 +130,15 @@ def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
     assert victim.read_bytes() == b"untouched"
 
 
-def test_what_no_run_names_is_deleted_at_a_start(tmp_path: Path) -> None:
+def test_what_no_run_names_for_long_is_deleted_at_a_start(tmp_path: Path) -> None:
+    """What is younger may belong to a report or a submit that comes again."""
     folder = BlobFolder(tmp_path)
-    other = "f" * 32
+    other, young = "f" * 32, "e" * 32
     for name in (NAME, other, f"{other}.part", f"{NAME}.123.tmp"):
         (tmp_path / name).write_bytes(b"x")
+        os.utime(tmp_path / name, (1, 1))
+    (tmp_path / young).write_bytes(b"x")
     folder.keep_only({NAME})
-    assert [path.name for path in tmp_path.iterdir()] == [NAME]
-    folder.discard([NAME, other])
+    assert {path.name for path in tmp_path.iterdir()} == {NAME, young}
+    folder.discard([NAME, other, young])
     assert list(tmp_path.iterdir()) == []

@@ -72,7 +72,7 @@ class MemoryStore:
     def commit(self, batch: Batch) -> None:
         """Keep a batch, which has to be one that a journal can hold."""
         self.facts += msgspec.msgpack.decode(msgspec.msgpack.encode(batch.facts), type=list[Fact])
-        for run, number, data in batch.blocks:
+        for (run, number), data in batch.blocks.items():
             assert (run, number) not in self.blocks
             self.blocks[run, number] = data
         self.functions.update(batch.functions)
