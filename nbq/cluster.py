@@ -102,10 +102,14 @@ class Cluster:
             )
             self._spawn_engine()
         client = self._connect(until_s)
-        while not any(engine.info.name == self._engine_name for engine in client.engines()):
-            if not self._processes:
-                self._spawn_engine()
-            self._check(until_s, "its engine")
+        try:
+            while not any(engine.info.name == self._engine_name for engine in client.engines()):
+                if not self._processes:
+                    self._spawn_engine()
+                self._check(until_s, "its engine")
+        except BaseException:  # Ctrl-C too: nobody would close it, and calls would go to it
+            client.close(0.0)
+            raise
         return client
 
     def _connect(self, until_s: float) -> Client:

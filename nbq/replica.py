@@ -74,6 +74,8 @@ class Replica:
         self.error: NbqError | None = None
         """Why the hub did not take it, or does not have it any more."""
         self.nodes: dict[int, NodeReplica] = {}
+        self.bad = False
+        """Whether an element is known that did not succeed."""
         self._key = key
         self._blob_folder = blobs
         self._blocks: dict[int, Block | payload.OpenBlock] = {}
@@ -91,7 +93,9 @@ class Replica:
         for block in blocks:
             self._blocks.setdefault(block.number, block)
         for fact in facts:
-            self.node(fact.node).add(fact)
+            node = self.node(fact.node)
+            node.add(fact)
+            self.bad = self.bad or node.bad
 
     def id_of(self, node: int, index: int) -> str:
         """Return the id of an element."""

@@ -232,6 +232,8 @@ class GroupResult:
         self._replica = replica
         self._tree = tree
         self._leaves = list(_leaves(tree))
+        self._checked = 0
+        """How many of the leaves are known to have ended: it is asked again and again."""
 
     @property
     def id(self) -> str:
@@ -274,14 +276,21 @@ class GroupResult:
         )
 
     def _ended(self) -> bool:
-        return all(self._replica.node(number).left == 0 for number in self._nodes())
+        at = self._checked
+        while at < len(self._leaves):
+            leaf = self._leaves[at]
+            node = self._replica.node(leaf.node)
+            if node.left and node.state.find(0, leaf.lo, leaf.hi) >= 0:
+                break
+            at = self._checked = at + 1
+        return at == len(self._leaves)
 
     def _settled(self) -> bool:
         return self._first_bad() is not None or self._ended()
 
     def _first_bad(self) -> tuple[int, int] | None:
         """Return node and index of the first member that is known not to have succeeded."""
-        for leaf in self._leaves:
+        for leaf in self._leaves if self._replica.bad else ():
             node = self._replica.node(leaf.node)
             if not node.bad:
                 continue
