@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["current_client", "entered", "forget", "left", "note"]
 
 _entered: list[Client] = []
-_last: list[Client] = []
+_connected: list[Client] = []
 
 
 def entered(client: Client) -> None:
@@ -32,14 +32,14 @@ def left(client: Client) -> None:
 
 def note(client: Client) -> None:
     """A client was connected."""
-    _last[:] = [client]
+    _connected.append(client)
 
 
 def forget(client: Client) -> None:
     """A client was closed."""
     left(client)
-    if client in _last:
-        _last.clear()
+    if client in _connected:
+        _connected.remove(client)
 
 
 def current_client() -> Client:
@@ -48,7 +48,7 @@ def current_client() -> Client:
     Raises:
         HubUnreachable: There is none, and no hub to connect to.
     """
-    for client in (*reversed(_entered), *_last):
+    for client in (*reversed(_entered), *reversed(_connected)):
         if not client.closed:
             return client
     from nbq.client import connect  # opens sockets: only when a client is needed

@@ -489,23 +489,24 @@ def dump_failure(error: BaseException, note: str, skip: int = 0) -> bytes:
     return msgspec.msgpack.encode(_Failure(kind, summary(error), text, pickled, note))
 
 
-def load_failure(element: bytes | memoryview, task_id: str) -> BaseException:
+def load_failure(element: bytes | memoryview, task_id: str) -> Exception:
     """Return the exception of a failed task, with the remote traceback as its cause.
 
-    It is the original exception where that can be rebuilt here, else ``TaskFailed``. Never raises.
+    It is the original exception where that can be rebuilt here, else ``TaskFailed``; so too what would
+    end whoever raises it, such as SystemExit. Never raises.
     """
     try:
         failure = msgspec.msgpack.decode(element, type=_Failure)
     except msgspec.DecodeError as error:
         return TaskFailed(f"its failure cannot be read ({error})", task_id)
-    found: BaseException | None = None
+    found: object = None
     if failure.pickled:
         try:
             found = pickle.loads(failure.pickled)
         except Exception:  # the class is missing here, or its __init__ raises: show the text
             found = None
     note = f"in task {task_id}, {failure.note}"
-    if isinstance(found, BaseException):
+    if isinstance(found, Exception):
         try:
             return _annotated(found, failure.text, note)
         except Exception:  # a class whose instances cannot be changed: show the text
@@ -513,7 +514,7 @@ def load_failure(element: bytes | memoryview, task_id: str) -> BaseException:
     return _annotated(TaskFailed(failure.message, task_id), failure.text, note)
 
 
-def _annotated(error: BaseException, text: str, note: str) -> BaseException:
+def _annotated(error: Exception, text: str, note: str) -> Exception:
     error.__cause__ = RemoteTraceback(text)
     error.add_note(note)
     return error

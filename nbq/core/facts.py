@@ -40,7 +40,7 @@ class Returned(Struct, frozen=True, array_like=True, tag=3, gc=False):
     """A lease ended for elements that did not: they may be granted again.
 
     ``charged`` says that a slot died while it ran element ``lo`` (then ``hi == lo + 1``); ``text``
-    holds the evidence.
+    holds the evidence. ``lost`` says that the engine was lost: they may have begun, so an attempt is over.
     """
 
     run: int
@@ -50,6 +50,7 @@ class Returned(Struct, frozen=True, array_like=True, tag=3, gc=False):
     token: int
     charged: bool = False
     text: str = ""
+    lost: bool = False
 
 
 class Settled(Struct, frozen=True, array_like=True, tag=4):

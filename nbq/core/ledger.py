@@ -87,7 +87,9 @@ class Ledger:
         node.state[fact.lo : fact.hi] = bytes(fact.hi - fact.lo)
         if fact.charged:
             node.deaths[fact.lo] = node.deaths.get(fact.lo, 0) + 1
-            node.losses[fact.lo] = node.losses.get(fact.lo, 0) + 1
+        if fact.charged or fact.lost:
+            for index in range(fact.lo, fact.hi):
+                node.losses[index] = node.losses.get(index, 0) + 1
         self._close(self.leases[fact.token], fact.lo, fact.hi)
 
     def _apply_end(self, fact: f.End) -> None:

@@ -361,12 +361,16 @@ class Scheduler:
                     queue.drop_head()
 
     def _lease_end(self, queue: ReadyQueue, node: Node, lo: int, hi: int, room: int) -> int:
-        """Return where a lease from ``lo`` ends: within room, one block and a fair share."""
+        """Return where a lease from ``lo`` ends: within room, one block, a fair share and one attempt."""
         serving = self.ledger.fleet.serving(queue.name) if queue.queued < _LEASE_SIZE * 8 else 1
         share = room if serving == 1 else max(1, queue.queued // (2 * serving))
         block_end = hi if node.spec.shared else node.args_block(lo)[2]
         end = min(hi, block_end, lo + min(room, share, _LEASE_SIZE))
-        return next(spans(node.state, lo, end, State.QUEUED))[1]
+        end = next(spans(node.state, lo, end, State.QUEUED))[1]
+        if not node.losses:
+            return end
+        attempt = node.started(lo)
+        return next((index for index in range(lo + 1, end) if node.started(index) != attempt), end)
 
     def _grant(self, run: Run, node: Node, lo: int, hi: int, engine: Engine, cost_s: float, now: Now) -> None:
         self._token += 1
@@ -377,8 +381,7 @@ class Scheduler:
         lease.cost_s = cost_s
         engine.load_s += cost_s * (hi - lo)
         self.ledger.fleet.note(engine)
-        attempt = max((node.started(index) for index in range(lo, hi)), default=1) if node.losses else 1
-        self._actions.append(Grant(engine.id, run.number, node.number, lo, hi, token, attempt))
+        self._actions.append(Grant(engine.id, run.number, node.number, lo, hi, token, node.started(lo)))
 
     # -------------------------------------------------------------- engines
 
@@ -446,11 +449,14 @@ class Scheduler:
             engine.recalled_s = None
             self._give_back(lease, event.lo, event.hi, now)
 
-    def _give_back(self, lease: Lease, lo: int, hi: int, now: Now) -> None:
-        """Return the open elements of a lease to the front of their queue."""
+    def _give_back(self, lease: Lease, lo: int, hi: int, now: Now, *, lost: bool = False) -> None:
+        """Return the open elements of a lease to the front of their queue.
+
+        ``lost`` says that they may have begun on an engine that is lost.
+        """
         run, node = lease.run, lease.run.nodes[lease.node]
         for a, b in reversed(list(lease.ranges(lo, hi))):
-            self._emit(f.Returned(run.number, node.number, a, b, lease.token))
+            self._emit(f.Returned(run.number, node.number, a, b, lease.token, lost=lost))
             self._queue_again(run, node, a, b, now)
 
     def _queue_again(self, run: Run, node: Node, lo: int, hi: int, now: Now) -> None:
@@ -542,7 +548,7 @@ class Scheduler:
             self._deadlines.watch_engine(engine.deadline_s, engine.id)
             return
         for lease in reversed(list(engine.leases.values())):
-            self._give_back(lease, lease.lo, lease.hi, now)
+            self._give_back(lease, lease.lo, lease.hi, now, lost=True)
         self.ledger.fleet.drop(engine)
 
     def _retain(self, now: Now) -> None:

@@ -41,6 +41,23 @@ class Halted(BaseException):
     """Raised in the running element when it is cancelled. Not an Exception: few handlers catch it."""
 
 
+class _Bytes(io.RawIOBase):
+    """The binary side of a captured stream."""
+
+    def __init__(self, text: _Capture) -> None:
+        self._text = text
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Keep bytes as text."""
+        content = bytes(data)
+        self._text.write(content.decode(errors="replace"))
+        return len(content)
+
+
 class _Capture(io.TextIOBase):
     """Standard output or error of an element: bounded, and nothing but a list while it is short.
 
@@ -48,8 +65,12 @@ class _Capture(io.TextIOBase):
         handle: The descriptor of the same stream, for code that asks for it.
     """
 
+    encoding = "utf-8"
+
     def __init__(self, handle: int) -> None:
         self.parts: list[str] = []
+        self.buffer = _Bytes(self)
+        """What code writes bytes to, as to any standard stream."""
         self._handle = handle
         self._size = 0
 

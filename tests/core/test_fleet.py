@@ -245,7 +245,7 @@ def test_an_engine_that_stays_away_loses_its_leases():
     rig, grant = held()
     rig.send(EngineGone(b"one"))
     facts = rig.send_after(1.0)
-    assert facts == [Returned(1, 0, 0, 2, grant.token)]
+    assert facts == [Returned(1, 0, 0, 2, grant.token, lost=True)]
     assert (shown(rig.scheduler.ledger.runs[1]), rig.scheduler.ledger.fleet.engines) == (["qq"], {})
     assert rig.join(held=(grant.token,)) == [Disown(b"one", [grant.token])]
 
@@ -265,8 +265,31 @@ def test_a_silent_engine_loses_its_leases_after_a_lease_period():
     rig.tick(14.0)
     rig.send(Beat(b"one", [grant.token]))
     assert rig.send_after(14.0) == []
-    assert rig.send_after(1.0) == [Returned(1, 0, 0, 2, grant.token)]
+    assert rig.send_after(1.0) == [Returned(1, 0, 0, 2, grant.token, lost=True)]
     assert rig.scheduler.ledger.fleet.engines == {}
+
+
+def test_what_may_have_begun_on_a_lost_engine_is_another_attempt_and_no_lease_mixes_attempts():
+    rig, grant = held()
+    rig.submit(node(size=2))
+    rig.send(EngineGone(b"one"))
+    rig.send_after(1.0)
+    rig.join("two", 8)
+    assert [(g.run, g.lo, g.hi, g.attempt) for g in rig.grants()] == [(1, 0, 2, 2), (2, 0, 2, 1)]
+    run = rig.scheduler.ledger.runs[1]
+    assert [run.nodes[0].started(index) for index in range(2)] == [2, 2]
+    assert run.nodes[0].deaths == {}
+
+
+def test_a_lease_ends_where_the_attempt_changes():
+    rig = Rig()
+    rig.join(slots=2)
+    rig.submit(node(size=5))
+    assert [(g.lo, g.hi) for g in rig.grants()] == [(0, 2)]
+    rig.send(EngineGone(b"one"))
+    rig.send_after(1.0)
+    rig.join("two", 8)
+    assert [(g.lo, g.hi, g.attempt) for g in rig.grants()][-2:] == [(0, 2, 2), (2, 5, 1)]
 
 
 def test_an_outcome_is_a_sign_of_life():

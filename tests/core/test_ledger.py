@@ -130,7 +130,7 @@ def test_what_may_be_running_waits_for_its_engine_and_all_else_starts_at_once():
     assert shown(rig.scheduler.ledger.runs[1]) == ["llll", "l"]
     assert rig.send_after(14.9) == []
     rig.send(Beat(b"two", [(2 << 40) + 1]))
-    assert rig.send_after(0.1)[0] == Returned(1, 0, 0, 4, token(1))
+    assert rig.send_after(0.1)[0] == Returned(1, 0, 0, 4, token(1), lost=True)
 
 
 def test_an_engine_that_comes_back_goes_on_with_what_it_holds():

@@ -59,9 +59,10 @@ def test_sys_exit_is_a_failure_and_the_slot_goes_on(world: World, code: int) -> 
     with nbq.Cluster(slots=1) as client:
         before = pid_of_slot.delay().get(30)
         result = leave.delay(code)
-        with pytest.raises(SystemExit) as caught:
+        with pytest.raises(nbq.TaskFailed) as caught:  # it would end this process otherwise
             result.get(30)
-        assert (caught.value.code, result.state, result.attempts) == (code, "FAILURE", 1)
+        assert str(caught.value) == f"SystemExit: {code} [task {result.id}]"
+        assert (result.state, result.attempts) == ("FAILURE", 1)
         assert pid_of_slot.delay().get(30) == before
         assert client.slots == 1
 
