@@ -52,10 +52,9 @@ def cluster(
     """
     ledger = scheduler.ledger
     counts = {"runs": len(ledger.runs), "unfinished": ledger.left, "bytes": ledger.weight}
-    nodes = [node for run in ledger.runs.values() for node in run.nodes]
     return ClusterView(
         {**about, **counts},
         queries.engines(scheduler, now, rss),
         queries.queues(scheduler),
-        queries.count_states(nodes),
+        queries.totals(ledger),
     )

@@ -29,11 +29,10 @@ class Interrupts:
     def __enter__(self) -> Self:
         """Begin, if this is the main thread and SIGINT has a handler in Python."""
         if threading.current_thread() is threading.main_thread():
-            handler = signal.signal(signal.SIGINT, self._on_signal)
+            handler = signal.getsignal(signal.SIGINT)
             if callable(handler):
+                signal.signal(signal.SIGINT, self._on_signal)
                 self._handler = handler
-            else:
-                signal.signal(signal.SIGINT, handler)
         return self
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbq.canvas.tree import Branch, Empty, Leaf, Tree, parent_of, tree_of
 from nbq.core.ids import run_text
-from nbq.core.model import Slice, State
+from nbq.core.model import NONE, Nested, Slice, State
 from nbq.core.queries import shown_state
 from nbq.errors import RemoteTraceback, WaitTimeout
 from nbq.replica import Replica
@@ -193,7 +193,13 @@ class AsyncResult:
     # -------------------------------------------------------------- acting
 
     def cancel(self) -> bool:
-        """Stop the task, queued or running; returns whether there was anything to stop."""
+        """Stop the task, queued or running; returns whether there was anything to stop.
+
+        Of a whole chain or chord, everything is stopped.
+        """
+        value = self._link.graph(self._replica).value
+        if isinstance(value, Slice) and (value.node, value.lo) == (self.node, self.index):
+            return self._link.cancel(self._replica, NONE, 0, 0) > 0
         return self._link.cancel(self._replica, self.node, self.index, self.index + 1) > 0
 
     revoke = cancel
@@ -436,7 +442,13 @@ class GroupResult:
         return self[0].parent if len(self) else None
 
     def cancel(self) -> int:
-        """Stop every task that has not ended; returns how many there were."""
+        """Stop every task that has not ended; returns how many there were.
+
+        Of a whole canvas, everything is stopped: also what these tasks wait for.
+        """
+        value = self._link.graph(self._replica).value
+        if isinstance(value, Nested) and isinstance(self._tree, Branch) and value.number == self._tree.number:
+            return self._link.cancel(self._replica, NONE, 0, 0)
         return sum(self._link.cancel(self._replica, leaf.node, leaf.lo, leaf.hi) for leaf in self._leaves)
 
     revoke = cancel

@@ -13,7 +13,7 @@ from typing import assert_never
 from nbq.core import facts as f
 from nbq.core.fleet import Fleet
 from nbq.core.model import State
-from nbq.core.runs import Lease, Run
+from nbq.core.runs import Lease, Run, states_of
 
 __all__ = ["Ledger"]
 
@@ -23,6 +23,9 @@ class Ledger:
 
     def __init__(self) -> None:
         self.runs: dict[int, Run] = {}
+        self.unfinished: dict[int, Run] = {}
+        self.ended = [0] * len(State)
+        """How many elements of all runs are in each terminal state."""
         self.by_id: dict[bytes, Run] = {}
         self.given: dict[str, tuple[int, int, int]] = {}
         """Run, node and index of each id that a user gave."""
@@ -64,7 +67,7 @@ class Ledger:
 
     def _apply_accepted(self, fact: f.Accepted) -> None:
         run = Run(fact)
-        self.runs[run.number] = run
+        self.runs[run.number] = self.unfinished[run.number] = run
         self.by_id[run.id] = run
         self.left += run.left
         self.weight += run.weight
@@ -96,6 +99,9 @@ class Ledger:
         run = self.runs[fact.run]
         before = run.weight
         woken = run.end(fact)
+        states = states_of(fact)
+        for state in range(State.SUCCESS, len(State)):
+            self.ended[state] += states.count(state)
         self.left -= fact.hi - fact.lo
         self.weight += run.weight - before
         if isinstance(fact, f.Settled):
@@ -113,6 +119,7 @@ class Ledger:
             for number in run.lists[members].consumers:
                 self.wakes.append((run, number, 0, run.nodes[number].spec.size))
         if run.left == 0:
+            del self.unfinished[run.number]
             self.finished.append(run.number)
             self.kept += run.weight
 
@@ -135,5 +142,7 @@ class Ledger:
         self.weight -= run.weight
         self.kept -= run.weight
         for node in run.nodes:
+            for state in range(State.SUCCESS, len(State)):
+                self.ended[state] -= node.state.count(state)
             for text in node.spec.ids.values():
                 self.given.pop(text, None)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from nbq.core.facts import Ended
 from nbq.core.ids import element_text, parse_id
+from nbq.core.ledger import Ledger
 from nbq.core.model import NONE, Now, State
 from nbq.core.runs import Node, Run
 from nbq.core.scheduler import Scheduler
 from nbq.core.views import ElementView, EngineView, QueueView, RunView
 
-__all__ = ["count_states", "element", "engines", "find", "queues", "runs", "shown_state", "tasks"]
+__all__ = ["count_states", "element", "engines", "find", "queues", "runs", "shown_state", "tasks", "totals"]
 
 
 def shown_state(state: int) -> str:
@@ -19,15 +20,23 @@ def shown_state(state: int) -> str:
     return State.QUEUED.name if state == State.LEASED else State(state).name
 
 
-def count_states(nodes: list[Node]) -> dict[str, int]:
+def count_states(nodes: list[Node], states: Iterable[State] = State) -> dict[str, int]:
     """Return how many elements of some nodes are in each state, by shown name."""
     counts: dict[str, int] = {}
-    for state in State:
+    for state in states:
         count = sum(node.state.count(state) for node in nodes)
         if count:
             name = shown_state(state)
             counts[name] = counts.get(name, 0) + count
     return counts
+
+
+def totals(ledger: Ledger) -> dict[str, int]:
+    """Return how many elements of all runs are in each state, by shown name."""
+    nodes = [node for run in ledger.unfinished.values() for node in run.nodes]
+    counts = count_states(nodes, [state for state in State if state < State.SUCCESS])
+    ended = {shown_state(state): count for state, count in enumerate(ledger.ended) if count}
+    return counts | ended
 
 
 def find(scheduler: Scheduler, text: str) -> tuple[Run, int, int] | None:
@@ -81,7 +90,11 @@ def tasks(scheduler: Scheduler, name: str, state: str, limit: int) -> list[Eleme
     """Return elements, newest run first: of a task name ("" for any), in a state ("" for any)."""
     wanted = [value for value in State if not state or shown_state(value) == state]
     rows: list[ElementView] = []
-    for run in reversed(list(scheduler.ledger.runs.values())):
+    living = all(value < State.SUCCESS for value in wanted)
+    bad = all(value > State.SUCCESS for value in wanted)
+    for run in reversed((scheduler.ledger.unfinished if living else scheduler.ledger.runs).values()):
+        if bad and not run.bad:
+            continue
         for node in run.nodes:
             if name and node.spec.task != name:
                 continue
@@ -106,7 +119,7 @@ def _in_states(node: Node, wanted: list[State], limit: int) -> list[int]:
 def runs(scheduler: Scheduler, name: str, owner: str, limit: int) -> list[RunView]:
     """Return runs, newest first: of a task name and a submitter ("" for any)."""
     found: list[RunView] = []
-    for run in reversed(list(scheduler.ledger.runs.values())):
+    for run in reversed(scheduler.ledger.runs.values()):
         if owner and run.owner != owner:
             continue
         if name and all(node.spec.task != name for node in run.nodes):

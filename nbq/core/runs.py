@@ -77,6 +77,16 @@ class Lease:
             yield at, end
             at = end
 
+    def closed(self) -> list[tuple[int, int]]:
+        """Return the ranges that have ended while the engine may not know."""
+        found: list[tuple[int, int]] = []
+        at = self.lo
+        for lo, hi in [*self.ranges(self.lo, self.hi), (self.hi, self.hi)]:
+            if at < lo:
+                found.append((at, lo))
+            at = hi
+        return found
+
     def covers(self, lo: int, hi: int) -> bool:
         """Return whether every element of a range is open under this lease."""
         if not self.lo <= lo < hi <= self.hi:
@@ -163,7 +173,7 @@ class Run:
     """One submitted canvas, numbered by the hub in the order of acceptance."""
 
     __slots__ = (
-        "at_s", "blocks", "finished_s", "graph", "id", "leases", "left", "lists", "next_block",
+        "at_s", "bad", "blocks", "finished_s", "graph", "id", "leases", "left", "lists", "next_block",
         "nodes", "number", "owner", "size", "weight",
     )  # fmt: skip
 
@@ -182,6 +192,8 @@ class Run:
         ]
         self.size = sum(node.spec.size for node in self.nodes)
         self.left = self.size
+        self.bad = 0
+        """Elements that ended without success."""
         self.finished_s: float | None = None
         self.leases: dict[int, Lease] = {}
         self.weight = sum(block.size for block in fact.blocks)
@@ -211,6 +223,7 @@ class Run:
         node.left -= count
         node.ended_s = max(node.ended_s, fact.at_s)
         self.left -= count
+        self.bad += count - states.count(_SUCCESS)
         if isinstance(fact, Settled) and fact.block >= self.next_block:
             self.next_block = fact.block + 1
             self.weight += fact.size

@@ -256,12 +256,16 @@ def check_counters(scheduler: Scheduler) -> None:
             assert ledger.leases[lease.token] is lease
             assert ledger.fleet.engines[lease.engine].leases[lease.token] is lease
     assert ledger.left == sum(run.left for run in ledger.runs.values())
+    assert ledger.unfinished == {number: run for number, run in ledger.runs.items() if run.left}
+    states = [part.state for run in ledger.runs.values() for part in run.nodes]
+    assert ledger.ended[State.SUCCESS :] == [
+        sum(state.count(value) for state in states) for value in State if value >= State.SUCCESS
+    ]
     assert ledger.weight == sum(run.weight for run in ledger.runs.values())
     assert ledger.kept == sum(run.weight for run in ledger.runs.values() if not run.left)
     assert len(ledger.leases) == sum(len(run.leases) for run in ledger.runs.values())
     assert {name: queue.queued for name, queue in scheduler.queues.items() if queue.queued} == +queued
     assert {engine.id: engine.count for engine in ledger.fleet.engines.values() if engine.count} == +held
-    assert not ledger.wakes
 
 
 def _check_run(run: Run) -> None:

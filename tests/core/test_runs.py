@@ -121,7 +121,7 @@ def test_a_group_may_follow_a_group():
     assert run.left == 0
 
 
-def test_a_failed_chain_of_ten_thousand_steps_ends_at_once():
+def test_a_failed_chain_of_ten_thousand_steps_ends_in_a_few_turns():
     rig = Rig()
     specs = [node("a")]
     specs += [node("b", after_node=step) for step in range(9_999)]
@@ -129,6 +129,8 @@ def test_a_failed_chain_of_ten_thousand_steps_ends_at_once():
     rig.join()
     [grant] = rig.grants()
     rig.report(grant, done(grant, states="F"))
+    while rig.scheduler.wait_s(rig.now) == 0:
+        rig.tick()
     assert (run.left, shown(run)[-1]) == (0, "F")
     assert run.root_cause(9_999, 0) == (0, 0, run.nodes[0].ends[0])
 

@@ -391,3 +391,32 @@ def test_the_value_of_a_run_may_be_a_list():
     run = rig.submit(node(size=4), lists=([Slice(0, 0, 4)],), value=Nested(0))
     rig.work()
     assert (shown(run), run.lists[0].left) == (["SSSS"], 0)
+
+
+def test_a_long_cascade_is_cut_into_turns_and_ends_all_the_same():
+    rig = Rig()
+    rig.join()
+    steps = [node(), *(node(after_node=number, fed=True) for number in range(4999))]
+    rig.submit(*steps)
+    [grant] = rig.grants()
+    facts, _ = rig.report(grant, done(grant, states="F"))
+    cut = [len(facts)]
+    while rig.scheduler.wait_s(rig.now) == 0:
+        cut.append(len(rig.tick_all()[0]))
+    assert cut == [1001, 2000, 1999]
+    run = rig.scheduler.ledger.runs[1]
+    assert (run.left, run.bad, {part.state[0] for part in run.nodes}) == (0, 5000, {State.FAILURE})
+    assert {fact.cause_node for part in run.nodes[1:] for fact in part.ends} == {0}
+
+
+def test_a_hub_that_dies_in_the_middle_of_a_cascade_finishes_it():
+    rig = Rig()
+    rig.join()
+    rig.submit(node(), *(node(after_node=number, fed=True) for number in range(2999)))
+    [grant] = rig.grants()
+    rig.report(grant, done(grant, states="F"))
+    assert rig.scheduler.ledger.left == 1999
+    rig.restart()
+    while rig.scheduler.wait_s(rig.now) == 0:
+        rig.tick()
+    assert rig.scheduler.ledger.left == 0
