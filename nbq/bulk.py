@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nbq import wire
 
-__all__ = ["BlobTraffic"]
+__all__ = ["BlobTraffic", "HeldRuns"]
 
 _CHUNK = 1024 * 1024 - 64 * 1024
 _WINDOW = 4
@@ -33,6 +33,35 @@ class _Upload:
         self.sent = 0
         self.stored = -1
         """How far the hub has stored it; -1 until a connection's first answer says so."""
+
+
+class HeldRuns:
+    """Runs that are held back until blobs that they name are with the hub."""
+
+    def __init__(self) -> None:
+        self._leaving: set[str] = set()
+        self._missing: dict[bytes, set[str]] = {}
+
+    def leaves(self, name: str) -> None:
+        """A blob is on its way to the hub."""
+        self._leaving.add(name)
+
+    def hold(self, run: bytes, names: set[str]) -> bool:
+        """Hold a run back if blobs of these names are on their way; returns whether it is held."""
+        missing = names & self._leaving
+        if missing:
+            self._missing[run] = missing
+        return bool(missing)
+
+    def arrived(self, name: str) -> list[bytes]:
+        """A blob is with the hub; returns the runs that need not be held any more."""
+        self._leaving.discard(name)
+        for names in self._missing.values():
+            names.discard(name)
+        complete = [run for run, names in self._missing.items() if not names]
+        for run in complete:
+            del self._missing[run]
+        return complete
 
 
 class BlobTraffic:

@@ -15,7 +15,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Iterable
@@ -24,7 +23,15 @@ from pathlib import Path
 from nbq.client import Client, connect
 from nbq.errors import HubError, HubUnreachable, NbqError, UsageError
 from nbq.security import create_keys
-from nbq.settings import Durability, child_environment, data_dir, live_runtime, private_dir, runtime_path
+from nbq.settings import (
+    Durability,
+    child_environment,
+    data_dir,
+    live_runtime,
+    private_dir,
+    runtime_path,
+    temporary_dir,
+)
 
 __all__ = ["Cluster"]
 
@@ -77,9 +84,7 @@ class Cluster:
         self._owner = os.getpid()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._stopped = False
-        self._folder = (
-            Path(tempfile.mkdtemp(prefix="nbq-")) if self._temporary else private_dir(data_dir(name or ""))
-        )
+        self._folder = temporary_dir("cluster") if self._temporary else private_dir(data_dir(name or ""))
         self._log = self._folder / "cluster.log"
         self._engine_name = f"{self.name}-engine"
         try:

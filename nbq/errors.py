@@ -52,6 +52,7 @@ __all__ = [
     "UsageError",
     "VersionMismatch",
     "WaitTimeout",
+    "refusal",
 ]
 
 
@@ -179,3 +180,12 @@ class RemoteTraceback(Exception):
     def __str__(self) -> str:
         """Return the remote text on lines of its own."""
         return f"\n{self.args[0]}" if self.args else ""
+
+
+def refusal(code: str, text: str) -> NbqError:
+    """Return the error for what a hub refuses, by its code in the protocol."""
+    if code == "busy":
+        return HubBusy(text)
+    if code == "unknown":
+        return UnknownResult(text)
+    return Refused(text, code)

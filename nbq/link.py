@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import tempfile
 import threading
 import time
 import weakref
@@ -23,27 +22,25 @@ import msgspec
 
 from nbq import payload, wire
 from nbq.batch import Batch, Minter, PlannedRun, Sealer, stage
-from nbq.bulk import BlobTraffic
+from nbq.bulk import BlobTraffic, HeldRuns
 from nbq.callbacks import Callbacks, future_of
 from nbq.core.graph import value_nodes
 from nbq.core.model import Graph, Options
 from nbq.core.views import ElementView
 from nbq.errors import (
     AuthenticationError,
-    HubBusy,
     HubError,
     HubUnreachable,
     NbqError,
-    Refused,
-    UnknownResult,
     UsageError,
     VersionMismatch,
     WaitTimeout,
+    refusal,
 )
 from nbq.interrupts import Interrupts
 from nbq.replica import Replica
 from nbq.session import Accepted, Answered, ClientSession, Connected, Ended, Event, Lost, RunRefused
-from nbq.settings import Connection, refresh_endpoints
+from nbq.settings import Connection, refresh_endpoints, temporary_dir
 from nbq.transport import PeerEndpoint
 from nbq.version import versions
 
@@ -60,6 +57,8 @@ _NAP_S = 0.002
 _HANDOVER_S = 0.001
 _CALLBACK_S = 0.05
 """How long a waiting thread lets the background thread call, before it serves on."""
+_UNACKNOWLEDGED_BYTES = 512 * 1024 * 1024
+"""More arguments than this are not kept for a hub that is slow or away: submits wait."""
 _CLOSED = "this client is closed, or belongs to the parent process: call nbq.connect() here"
 
 M = TypeVar("M", wire.Ask, wire.Cancel, wire.Forget)
@@ -103,12 +102,9 @@ class Link:
         self._batch: Batch | None = None
         self._closing = False
         self._lost: HubError | None = None
-        self._temporary = Path(tempfile.mkdtemp(prefix="nbq-client-"))
+        self._temporary = temporary_dir("client")
         self._traffic = BlobTraffic(self._temporary)
-        self._departing: set[str] = set()
-        """Blobs on their way to the hub."""
-        self._uploads: dict[bytes, set[str]] = {}
-        """By run: blobs that have to be with the hub before the run is submitted."""
+        self._held = HeldRuns()
         self._arrived: set[str] = set()
         self._refusals: list[NbqError] = []
         self._dialled_s = 0.0
@@ -136,6 +132,23 @@ class Link:
     # -------------------------------------------------------------- the thread
 
     def _serve(self) -> None:
+        try:
+            self._serve_turns()
+        except Exception as error:  # the thread's outermost loop: whoever waits must hear of its end
+            with self._changed:
+                self._lost = HubError(f"the connection to the hub ended: {type(error).__name__}: {error}")
+                self._callbacks.give_up(self._lost)
+                self._changed.notify_all()
+        with self._io:
+            with self._lock:
+                if self._lost is None:
+                    self._session.outbox.append(wire.Leaving())
+                    self._push(time.monotonic())
+                self._callbacks.give_up(UsageError(_CLOSED))
+            self._end()
+        self._callbacks.call_due()
+
+    def _serve_turns(self) -> None:
         while not self._closing:
             if time.monotonic() - self._served_s < _LINGER_S:
                 time.sleep(_NAP_S)  # whoever waits serves; this thread only takes care of what is left
@@ -148,13 +161,6 @@ class Link:
                 with self._io:
                     self._turn(self._patience_s())
             self._callbacks.call_due()
-        with self._io:
-            with self._lock:
-                self._session.outbox.append(wire.Leaving())
-                self._push(time.monotonic())
-                self._callbacks.give_up(UsageError(_CLOSED))
-            self._end()
-        self._callbacks.call_due()
 
     def _patience_s(self) -> float:
         """Return how long a turn may wait for messages."""
@@ -285,7 +291,7 @@ class Link:
     def _on_refused(self, event: RunRefused) -> Replica | None:
         pinned = self._pinned.pop(event.run, None)
         replica = pinned or self._replicas.get(event.run)
-        error = _refusal(event.code, f"{event.text} [run {event.run.hex()}]")
+        error = refusal(event.code, f"{event.text} [run {event.run.hex()}]")
         if replica is not None and replica.error is None:
             replica.error = error
         if pinned is not None:
@@ -308,12 +314,8 @@ class Link:
         if traffic.idle:
             return
         for name in traffic.departed:
-            self._departing.discard(name)
-            for run, names in list(self._uploads.items()):
-                names.discard(name)
-                if not names:
-                    del self._uploads[run]
-                    self._session.release(run, now_s)
+            for run in self._held.arrived(name):
+                self._session.release(run, now_s)
         traffic.departed.clear()
         self._arrived.update(traffic.arrived)
         traffic.arrived.clear()
@@ -338,19 +340,16 @@ class Link:
             self._wake()
 
     def _upload(self, name: str) -> None:
-        self._departing.add(name)
+        self._held.leaves(name)
         self._traffic.upload(name)
 
     def _complete(self, planned: PlannedRun) -> bool:
         """Return whether the hub has all blobs of a run; if not, the run is released when it has."""
         names = {block.blob for block in planned.blocks} | {address.hex() for address in planned.functions}
-        missing = names & self._departing
-        if missing:
-            self._uploads[planned.run] = missing
-        return not missing
+        return not self._held.hold(planned.run, names)
 
     def check_usable(self) -> None:
-        """Check that something can be submitted here.
+        """Check that something can be submitted here; wait while too much is not acknowledged yet.
 
         Raises:
             UsageError: The client is closed, another process's, or may only look.
@@ -361,6 +360,14 @@ class Link:
             raise UsageError("this client is closed: call nbq.connect() again")
         if self.connection.role != "client":
             raise UsageError(f"a {self.connection.role} key cannot submit: use client.json")
+        if self._session.unacknowledged_bytes > _UNACKNOWLEDGED_BYTES:
+            self._until(lambda: self._session.unacknowledged_bytes <= _UNACKNOWLEDGED_BYTES, None)
+
+    def _check_client(self) -> None:
+        """Check that this key may read and change runs, not only look at them."""
+        if self.connection.role != "client":
+            text = f"a {self.connection.role} key cannot read values, cancel or forget: use client.json"
+            raise UsageError(text)
 
     def add_call(
         self,
@@ -459,6 +466,7 @@ class Link:
         """Let the hub send the ends of nodes of a run, if it does not yet."""
         if replica.graph is None:
             return  # an open batch: it is watched from its submit on
+        self._check_client()
         with self._lock:
             sizes = {n: replica.graph.nodes[n].size for n in nodes if replica.node(n).left}
             if self._session.watch(replica.run, sizes):
@@ -513,7 +521,10 @@ class Link:
             UnknownResult: The hub has no such run or task (any more).
             Refused: The hub did not do it.
             HubUnreachable: There was no answer in time.
+            UsageError: This key may only look.
         """
+        if not isinstance(message, wire.Ask):
+            self._check_client()
         with self._lock:
             self._close_batch()
             request = self._session.next_request()
@@ -528,7 +539,7 @@ class Link:
         if answer is None:
             raise HubUnreachable(f"the hub did not answer within {timeout:g} s")
         if isinstance(answer, wire.Rejected):
-            raise _refusal(answer.code, answer.text)
+            raise refusal(answer.code, answer.text)
         return answer
 
     def answer(self, message: M) -> wire.Answer:
@@ -584,11 +595,3 @@ class Link:
         self._endpoint.wake()
         if threading.current_thread() is not self._thread:  # a callback may close its client
             self._thread.join(5.0)
-
-
-def _refusal(code: str, text: str) -> NbqError:
-    if code == "busy":
-        return HubBusy(text)
-    if code == "unknown":
-        return UnknownResult(text)
-    return Refused(text, code)

@@ -80,7 +80,8 @@ class _Submission:
     """A run that the hub has not accepted yet."""
 
     __slots__ = (
-        "acked", "functions", "more", "ready", "sent", "sent_s", "sizes", "stages", "submit", "submitted",
+        "acked", "functions", "more", "ready", "sent", "sent_s", "size", "sizes", "stages", "submit",
+        "submitted",
     )  # fmt: skip
 
     def __init__(self, functions: dict[bytes, bytes], stages: list[wire.Stage], submit: wire.Submit) -> None:
@@ -88,6 +89,7 @@ class _Submission:
         self.stages = stages
         self.submit = submit
         self.sizes = [sum(len(block.data) for block in stage.blocks) for stage in stages]
+        self.size = sum(self.sizes) + sum(len(block.data) for block in submit.blocks)
         self.ready = True
         self.more = False
         """Whether more nodes are to be watched than the submit itself asks for."""
@@ -127,6 +129,8 @@ class ClientSession:
         self._versions = versions
         self._epoch = 0
         self._submissions: dict[bytes, _Submission] = {}
+        self.unacknowledged_bytes = 0
+        """Bytes of the arguments of runs that the hub has not accepted yet."""
         self._watches: dict[bytes, dict[int, _Watch]] = {}
         self._requests: dict[int, tuple[ToHub, float]] = {}
         self._request = 0
@@ -167,6 +171,7 @@ class ClientSession:
             ready: False if blobs of it are still on their way; then ``release`` follows.
         """
         submission = self._submissions[submit.run] = _Submission(functions, stages, submit)
+        self.unacknowledged_bytes += submission.size
         submission.ready = ready
         if watch:
             self._watches[submit.run] = {node: _Watch(size) for node, size in watch.items()}
@@ -307,7 +312,7 @@ class ClientSession:
             if self._requests.pop(message.request, None) is None:
                 return []
             return [Answered(message.request, message)]
-        self._submissions.pop(message.run, None)
+        self._settle(message.run)
         self._watches.pop(message.run, None)
         return [RunRefused(message.run, message.code, message.text)]
 
@@ -331,9 +336,16 @@ class ClientSession:
             events.insert(0, Accepted(message.run))  # its acknowledgement was lost
         return events
 
+    def _settle(self, run: bytes) -> _Submission | None:
+        """The hub has answered a submit; returns it, if that is news."""
+        submission = self._submissions.pop(run, None)
+        if submission is not None:
+            self.unacknowledged_bytes -= submission.size
+        return submission
+
     def _accept(self, run: bytes) -> bool:
         """A run is committed; returns whether that is news."""
-        submission = self._submissions.pop(run, None)
+        submission = self._settle(run)
         if submission is None:
             return False
         if submission.more and run in self._watches:

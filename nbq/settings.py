@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import os
 import re
+import shutil
 import stat
 import sysconfig
 import tempfile
@@ -43,6 +44,7 @@ __all__ = [
     "runtime_path",
     "slot_environment",
     "socket_path",
+    "temporary_dir",
     "write_private",
 ]
 
@@ -169,6 +171,22 @@ def private_dir(path: Path) -> Path:
     if found.st_mode & 0o077:
         raise SettingsError(f"{path} is open to other users: chmod 700 {path}")
     return path
+
+
+def temporary_dir(kind: str) -> Path:
+    """Make a folder that only this user can enter and that is worthless without this process.
+
+    Those of the same kind that killed processes have left behind are deleted on the way.
+    """
+    pid = os.getpid()
+    prefix = f"nbq-{kind}-"
+    for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        owner, start, *_ = [*path.name.removeprefix(prefix).split("-"), "", ""]
+        if owner.isdigit() and start.isdigit() and process_start(int(owner)) != float(start):
+            with contextlib.suppress(OSError):
+                if path.lstat().st_uid == os.getuid():
+                    shutil.rmtree(path, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{prefix}{pid}-{process_start(pid):.0f}-"))
 
 
 def write_private(path: Path, content: bytes) -> None:

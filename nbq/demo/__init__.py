@@ -103,11 +103,11 @@ def _on_cluster(library: str, files: list[str], slots: int | None) -> Outcome:
         _say(f"a hub and {count(slots, 'slot')} started in {start_s:.1f} s\n")
         work = nbq.group(parse.s(library, file) for file in files) | summarise.s() | rank.s() | report.s()
         begun_s = time.perf_counter()
-        result = work.delay()
         try:
+            result = work.delay()
             _follow(result, count(slots, "slot"))
         except KeyboardInterrupt:
-            client.cancel(result.run_id)
+            client.cancel_all()
             raise
         seconds = time.perf_counter() - begun_s
         if not result.successful():

@@ -13,10 +13,8 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from msgspec import Struct
 
@@ -29,7 +27,7 @@ from nbq.engines.child import Child
 from nbq.engines.session import EngineSession, Halt, Run, TakeBack
 from nbq.engines.tunnel import Tunnel
 from nbq.errors import AuthenticationError, HubUnreachable, IntegrityError, VersionMismatch
-from nbq.settings import Connection, refresh_endpoints, slot_environment
+from nbq.settings import Connection, refresh_endpoints, slot_environment, temporary_dir
 from nbq.transport import PeerEndpoint
 from nbq.version import versions
 
@@ -112,7 +110,7 @@ class Supervisor:
         self._children: list[Child | None] = [None] * options.slots
         self._failures = [0] * options.slots
         self._start_at_s = [0.0] * options.slots
-        self._temporary = Path(tempfile.mkdtemp(prefix="nbq-engine-"))
+        self._temporary = temporary_dir("engine")
         self._blobs = str(self._temporary)
         self._traffic = BlobTraffic(self._temporary)
         self._pending: dict[str, tuple[int, Outcome]] = {}

@@ -270,7 +270,7 @@ def test_a_silent_engine_loses_its_leases_after_a_lease_period():
 
 
 def test_what_may_have_begun_on_a_lost_engine_is_another_attempt_and_no_lease_mixes_attempts():
-    rig, grant = held()
+    rig, _ = held()
     rig.submit(node(size=2))
     rig.send(EngineGone(b"one"))
     rig.send_after(1.0)

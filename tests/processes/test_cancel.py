@@ -123,6 +123,19 @@ def test_later_steps_of_a_chain_end_with_the_one_that_is_cancelled(shared: World
     assert shared.lines("after") == []
 
 
+def test_cancelling_a_whole_canvas_stops_what_its_value_waits_for(shared: World, client: nbq.Client) -> None:
+    held = block.si(shared.mark("x"), shared.mark("never"), 1)
+    chain = nbq.chain(held, add.s(1)).delay()
+    group = nbq.group(nbq.chain(held, add.s(number)) for number in range(3)).delay()
+    shared.marked("x", 2)
+    assert chain.cancel()
+    assert group.cancel() == 6
+    until(lambda: client.submit(abs, -3).get(30) == 3, "free slots")
+    assert (chain.parent.state, chain.state) == ("REVOKED", "REVOKED")
+    assert {member.parent.state for member in group} | {member.state for member in group} == {"REVOKED"}
+    assert len(shared.lines("x")) <= 3
+
+
 def test_cancel_all_stops_everything(shared: World, client: nbq.Client, busy: Callable[[str], list]) -> None:
     held = busy("a")
     queued = client.map(add, range(500), range(500))

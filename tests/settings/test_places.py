@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -86,3 +90,23 @@ def test_a_connection_gets_the_endpoints_of_the_hub_that_runs(tmp_path: Path) ->
 def test_a_process_that_is_not_there_never_started() -> None:
     assert settings.process_start(os.getpid()) > 0
     assert settings.process_start(2**22 + 1) == 0.0
+
+
+def test_temporary_folders_of_killed_processes_are_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    own = settings.temporary_dir("engine")
+    program = "import os; from nbq.settings import temporary_dir; print(temporary_dir('engine')); os._exit(9)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True, text=True, env={**os.environ, "TMPDIR": str(tmp_path)}, check=False,
+    )  # fmt: skip
+    left = Path(done.stdout.strip())
+    assert (left.is_dir(), stat.S_IMODE(left.stat().st_mode)) == (True, 0o700)
+    foreign = tmp_path / "nbq-engine-notes"
+    foreign.mkdir()
+    other = settings.temporary_dir("client")
+    assert left.is_dir()
+    new = settings.temporary_dir("engine")
+    assert sorted(tmp_path.iterdir()) == sorted([own, foreign, other, new])

@@ -179,7 +179,8 @@ class Invariants:
                 name = node.spec.options.queue
                 queued[name] = queued.get(name, 0) + node.state.count(State.QUEUED)
         _equal("left", ledger.left, sum(run.left for run in ledger.runs.values()))
-        _equal("unfinished", list(ledger.unfinished), [run.number for run in ledger.runs.values() if run.left])
+        living = [run.number for run in ledger.runs.values() if run.left]
+        _equal("unfinished", list(ledger.unfinished), living)
         _equal("bad", ledger.ended[7] + ledger.ended[8], sum(run.bad for run in ledger.runs.values()))
         _equal("weight", ledger.weight, sum(run.weight for run in ledger.runs.values()))
         ended = sum(run.weight for run in ledger.runs.values() if not run.left)
