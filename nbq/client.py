@@ -98,7 +98,7 @@ class Client:
         else:
             data = self._cache.payload(task)
         found = self._functions.get(data)
-        if found is None:
+        if found is None or (self._link.local and not found[1]):  # a blob is written again if it is gone
             sealer = self._link.sealer()
             address = sealer.function(data)
             found = address, data

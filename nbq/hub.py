@@ -143,6 +143,7 @@ class Hub:
             names = {name for run in runs for name in run.blobs()}
             names |= {node.spec.function.hex() for run in runs for node in run.nodes}
             self._blobs.keep_only(names)
+        self._batch.orphans += self._store.addresses()
         self._commit()
 
     # -------------------------------------------------------------- the turn
@@ -205,6 +206,8 @@ class Hub:
     def _commit(self) -> None:
         batch, self._batch = self._batch, Batch()
         self._ends = False
+        named = self.scheduler.ledger.functions
+        batch.orphans = [a for a in batch.orphans if a not in named and a not in batch.functions]
         if batch:
             self._store.commit(batch)
             self.commits += 1
@@ -257,8 +260,7 @@ class Hub:
         actions, self._actions = self._actions, []
         for action in actions:
             if isinstance(action, act.Discard):
-                if self._blobs is not None:
-                    self._blobs.discard(action.blobs)
+                self._discard(action)
             elif isinstance(action, (act.Recall, act.Interrupt, act.Disown)):
                 session = self.peers.engine(action.engine)
                 if session is None:
@@ -272,9 +274,19 @@ class Hub:
                     self.peers.send(session, wire.Stale(action.tokens))
         self.peers.push(self.scheduler.ledger.runs, self._stored)
 
+    def _discard(self, discard: act.Discard) -> None:
+        named = self.scheduler.ledger.functions  # a run that was taken since may name one again
+        functions = [address for address in discard.functions if address not in named]
+        if self._blobs is not None:
+            self._blobs.discard(discard.blobs)
+        self._known.difference_update(functions)
+        self._batch.orphans += functions
+
     def _beat(self, now: Now) -> None:
         """Once a second: see who is still there, and show engines that the hub is."""
         self._beat_s = now.mono_s
+        engines = self.scheduler.ledger.fleet.engines
+        self._rss = {engine: rss for engine, rss in self._rss.items() if engine in engines}
         if self.scheduler.ledger.left or any(s.role == "client" for s in self.peers):
             self.served_s = now.mono_s
         for session in self.peers:

@@ -52,19 +52,21 @@ class Batch:
         blocks: Bytes, by the numbers of run and block.
         functions: By content address.
         dropped: Runs whose stored blocks belong to nothing (a submit that was not accepted).
+        orphans: Functions that no run names any more.
     """
 
-    __slots__ = ("blocks", "dropped", "facts", "functions")
+    __slots__ = ("blocks", "dropped", "facts", "functions", "orphans")
 
     def __init__(self) -> None:
         self.facts: list[Fact] = []
         self.blocks: dict[tuple[int, int], bytes] = {}
         self.functions: dict[bytes, bytes] = {}
         self.dropped: list[int] = []
+        self.orphans: list[bytes] = []
 
     def __bool__(self) -> bool:
         """Return whether there is anything to commit."""
-        return bool(self.facts or self.blocks or self.functions or self.dropped)
+        return bool(self.facts or self.blocks or self.functions or self.dropped or self.orphans)
 
 
 class Store(Protocol):
@@ -87,6 +89,10 @@ class Store(Protocol):
 
     def function(self, address: bytes) -> bytes | None:
         """Return a function that was committed, or None."""
+        ...
+
+    def addresses(self) -> list[bytes]:
+        """Return the addresses of all functions that were committed."""
         ...
 
 
@@ -218,6 +224,9 @@ class Journal:
             db.executemany("INSERT INTO facts VALUES (?, ?)", self._fact_rows(batch.facts))
             for run in batch.dropped:
                 self._delete("blocks", run)
+            if batch.orphans:
+                addresses = [(address,) for address in batch.orphans]
+                db.executemany("DELETE FROM functions WHERE address = ?", addresses)
             for fact in batch.facts:
                 if isinstance(fact, Forgotten):
                     self._delete("facts", fact.run)
@@ -275,6 +284,10 @@ class Journal:
         """Return a function that was committed, or None."""
         row = self._db.execute("SELECT body FROM functions WHERE address = ?", (address,)).fetchone()
         return row[0] if row is not None else None
+
+    def addresses(self) -> list[bytes]:
+        """Return the addresses of all functions that were committed."""
+        return [row[0] for row in self._db.execute("SELECT address FROM functions")]
 
     def free_bytes(self) -> int:
         """Return the free space of the disk that the journal is on."""

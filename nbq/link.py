@@ -9,6 +9,7 @@ event loop or runs user code, but for the callbacks of ``call_when``, which must
 from __future__ import annotations
 
 import asyncio
+import mmap
 import os
 import shutil
 import threading
@@ -405,7 +406,7 @@ class Link:
             self._session.submit(batch.functions, stages, submit, {0: graph.nodes[0].size}, ready=ready)
 
     def _new_replica(self, run: bytes, graph: Graph | None) -> Replica:
-        replica = Replica(run, graph, self._key, self._blob_folder)
+        replica = Replica(run, graph, self._key, self._blob)
         self._replicas[run] = self._pinned[run] = replica
         return replica
 
@@ -501,16 +502,20 @@ class Link:
             if not done() and (self.closed or self._lost is not None):
                 replica.error = replica.error or self._lost or UsageError(_CLOSED)
 
-    def _blob_folder(self, name: str) -> Path:
-        """Return the folder that holds a blob; fetch it first if the hub is elsewhere."""
+    def _blob(self, name: str) -> mmap.mmap:
+        """Return the content of a blob; fetch it first, and keep no file of it, if the hub is elsewhere."""
         if self.welcome is not None and self.welcome.blobs:
-            return Path(self.welcome.blobs)
+            return payload.map_blob(Path(self.welcome.blobs), name)
         with self._lock:
             if name not in self._arrived:
                 self._traffic.fetch(name)
                 self._wake()
         self._until(lambda: name in self._arrived, None)
-        return self._temporary
+        with self._lock:
+            self._arrived.discard(name)
+            content = payload.map_blob(self._temporary, name)
+            (self._temporary / name).unlink()
+        return content
 
     # -------------------------------------------------------------- asking
 

@@ -5,9 +5,9 @@ Filled by the I/O thread, read by everyone; a value is looked at only when someb
 
 from __future__ import annotations
 
+import mmap
 from array import array
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from nbq import payload
@@ -64,10 +64,12 @@ class Replica:
         run: Its id.
         graph: Its graph; for a batch of separate calls, filled in when the batch is closed.
         key: The payload key, or b"" for viewers.
-        blobs: Returns the folder that holds a blob, by its name, once the blob is there.
+        blobs: Returns the content of a blob, by its name; called once for each.
     """
 
-    def __init__(self, run: bytes, graph: Graph | None, key: bytes, blobs: Callable[[str], Path]) -> None:
+    def __init__(
+        self, run: bytes, graph: Graph | None, key: bytes, blobs: Callable[[str], mmap.mmap]
+    ) -> None:
         self.run = run
         self.graph = graph
         self.accepted = False
@@ -77,7 +79,7 @@ class Replica:
         self.bad = False
         """Whether an element is known that did not succeed."""
         self._key = key
-        self._blob_folder = blobs
+        self._blob = blobs
         self._blocks: dict[int, Block | payload.OpenBlock] = {}
 
     def node(self, number: int) -> NodeReplica:
@@ -135,7 +137,7 @@ class Replica:
         where = payload.origin("result", self.run, block.node, block.lo)
         data: Any = block.data
         if block.blob:
-            data = payload.map_blob(self._blob_folder(block.blob), block.blob)
+            data = self._blob(block.blob)
         found = self._blocks[fact.block] = payload.unseal(self._key, where, data)
         return found
 

@@ -58,9 +58,10 @@ class Disown(Struct, frozen=True):
 
 
 class Discard(Struct, frozen=True):
-    """Delete these blobs: the runs that named them are forgotten."""
+    """Delete these blobs and functions: the runs that named them are forgotten."""
 
     blobs: list[str]
+    functions: list[bytes]
 
 
 Action = Discard | Disown | Grant | Recall | Interrupt | Keep | Reject

@@ -29,6 +29,8 @@ class Ledger:
         self.by_id: dict[bytes, Run] = {}
         self.given: dict[str, tuple[int, int, int]] = {}
         """Run, node and index of each id that a user gave."""
+        self.functions: dict[bytes, int] = {}
+        """How many runs name each function."""
         self.leases: dict[int, Lease] = {}
         self.fleet = Fleet()
         self.left = 0
@@ -72,6 +74,8 @@ class Ledger:
         self.left += run.left
         self.weight += run.weight
         self._next_run = max(self._next_run, run.number + 1)
+        for address in run.functions():
+            self.functions[address] = self.functions.get(address, 0) + 1
         for node in run.nodes:
             for index, text in node.spec.ids.items():
                 self.given[text] = (run.number, node.number, index)
@@ -141,6 +145,10 @@ class Ledger:
         del self.by_id[run.id]
         self.weight -= run.weight
         self.kept -= run.weight
+        for address in run.functions():
+            self.functions[address] -= 1
+            if not self.functions[address]:
+                del self.functions[address]
         for node in run.nodes:
             for state in range(State.SUCCESS, len(State)):
                 self.ended[state] -= node.state.count(state)

@@ -294,6 +294,10 @@ class Run:
             return False, Slice(spec.after_node, 0, 1)
         return True, Slice(spec.after_node, lo, hi)
 
+    def functions(self) -> list[bytes]:
+        """Return the functions that its nodes name, each once."""
+        return list(dict.fromkeys(node.spec.function for node in self.nodes))
+
     def blobs(self) -> list[str]:
         """Return the names of the blobs that hold its arguments and results."""
         names = [block.blob for block in self.blocks if block.blob]

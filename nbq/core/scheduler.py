@@ -254,8 +254,9 @@ class Scheduler:
     def _forget(self, run: Run) -> None:
         blobs = run.blobs()
         self._emit(f.Forgotten(run.number))
-        if blobs:
-            self._actions.append(Discard(blobs))
+        functions = [address for address in run.functions() if address not in self.ledger.functions]
+        if blobs or functions:
+            self._actions.append(Discard(blobs, functions))
 
     # -------------------------------------------------------------- what follows
 

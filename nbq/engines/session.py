@@ -189,6 +189,15 @@ class EngineSession:
         """Return whether nothing runs, and nothing waits to be acknowledged."""
         return not self._held and not self._spool and not self._outcomes
 
+    @property
+    def named_blobs(self) -> set[str]:
+        """Return the blobs that functions and held leases name."""
+        names = {address.hex() for address, data in self.functions.items() if not data}
+        for held in self._held.values():
+            feed = held.lease.feed.blocks if held.lease.feed is not None else []
+            names.update(block.blob for block in [held.lease.args, *feed] if block.blob)
+        return names
+
     def _listed(self) -> list[int]:
         """Return the tokens of what is held, and of what has ended without the hub having taken it.
 

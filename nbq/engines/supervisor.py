@@ -41,6 +41,7 @@ _LOOK_S = 0.02
 """How often to look for a hub that listens nowhere yet."""
 _COMPLAIN_S = 2.0
 _START_TRIES = 3
+_BLOB_S = 60.0
 _TRIM_S = 1.0
 """How often what slots print outside Python is bounded."""
 _START_PAUSE_S = 1.0
@@ -261,6 +262,18 @@ class Supervisor:
         if session.connected:
             session.outbox.extend(traffic.messages())
 
+    def _sweep(self) -> None:
+        """Delete what was fetched for leases that have ended."""
+        if not self.session.fetch:
+            return
+        needed = self.session.named_blobs | self._pending.keys()
+        for path in self._temporary.iterdir():
+            # A young file may be a result that its slot has not reported yet; a part is being fetched.
+            if path.name in needed or path.suffix == ".part":
+                continue
+            if time.time() - path.stat().st_mtime > _BLOB_S:
+                path.unlink()
+
     # -------------------------------------------------------------- slots
 
     def _start(self, number: int) -> None:
@@ -358,6 +371,7 @@ class Supervisor:
                 child.trim_output()
         if now_s - self._trimmed_s > _TRIM_S:
             self._trimmed_s = now_s
+            self._sweep()
 
     def _carry_out(self) -> None:
         """Do what the session ordered; an order may lead to further ones."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import mmap
 
 from nbq.canvas.tree import Branch
 from nbq.core.facts import Ended, Settled
@@ -11,8 +11,12 @@ from nbq.replica import Replica
 from nbq.results import GroupResult
 
 
+def _no_blobs(name: str) -> mmap.mmap:
+    raise AssertionError(f"nobody asks for blob {name}")
+
+
 def test_members_that_end_in_any_order_are_all_waited_for_and_no_others() -> None:
-    replica = Replica(b"r" * 16, Graph([NodeSpec("t", b"f" * 16, 4)]), b"", Path)
+    replica = Replica(b"r" * 16, Graph([NodeSpec("t", b"f" * 16, 4)]), b"", _no_blobs)
     first, last = Slice(0, 0, 2), Slice(0, 2, 4)
     whole = GroupResult(None, replica, Branch(0, [first, last], [0, 2, 4]))  # type: ignore[arg-type]
     part = GroupResult(None, replica, Branch(0, [first], [0, 2]))  # type: ignore[arg-type]

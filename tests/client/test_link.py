@@ -103,3 +103,11 @@ def test_a_session_counts_what_is_not_accepted() -> None:
     session.receive(wire.Accepted([b"a" * 16, b"a" * 16]), 1.0)
     session.receive(wire.Rejected("busy", "later", b"b" * 16), 1.0)
     assert session.unacknowledged_bytes == 0
+
+
+def test_functions_are_forgotten_with_the_runs_that_name_them_and_sent_again(cluster: nbq.Client) -> None:
+    with nbq.connect(cluster.connection.path) as client:
+        for round_ in range(3):
+            result = client.submit(lambda: "again")
+            assert result.get(DEADLINE_S) == "again", round_
+            result.forget()

@@ -256,6 +256,7 @@ def check_counters(scheduler: Scheduler) -> None:
             assert ledger.leases[lease.token] is lease
             assert ledger.fleet.engines[lease.engine].leases[lease.token] is lease
     assert ledger.left == sum(run.left for run in ledger.runs.values())
+    assert ledger.functions == Counter(a for run in ledger.runs.values() for a in run.functions())
     assert ledger.unfinished == {number: run for number, run in ledger.runs.items() if run.left}
     states = [part.state for run in ledger.runs.values() for part in run.nodes]
     assert ledger.ended[State.SUCCESS :] == [

@@ -311,7 +311,7 @@ def test_a_finished_run_is_forgotten_with_its_blobs():
     run = rig.submit(node(ids={0: "mine"}))
     [grant] = rig.grants()
     rig.report(grant, done(grant, blob="a" * 32))
-    assert rig.send(ForgetAsked(run.id)) == ([Forgotten(1)], [Discard(["a" * 32])])
+    assert rig.send(ForgetAsked(run.id)) == ([Forgotten(1)], [Discard(["a" * 32], [address("work")])])
     ledger = rig.scheduler.ledger
     assert (ledger.runs, ledger.by_id, ledger.given, ledger.weight) == ({}, {}, {}, 0)
     assert rig.send(ForgetAsked(run.id)) == ([], [Reject("unknown", "no such run")])

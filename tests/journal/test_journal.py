@@ -344,3 +344,16 @@ def test_ends_by_the_hub_come_back(tmp_path: Path) -> None:
     store, facts = reopened(tmp_path)
     assert facts == [accepted(1), end]
     store.close()
+
+
+def test_functions_that_no_run_names_are_deleted(tmp_path: Path) -> None:
+    store = Journal(tmp_path, "process")
+    first = Batch()
+    first.functions.update({b"a" * 16: b"one", b"b" * 16: b"two"})
+    store.commit(first)
+    second = Batch()
+    second.orphans.append(b"a" * 16)
+    store.commit(second)
+    assert (store.addresses(), store.function(b"a" * 16)) == ([b"b" * 16], None)
+    store.close()
+    assert Journal(tmp_path, "process").addresses() == [b"b" * 16]

@@ -87,6 +87,10 @@ class MemoryStore:
         """Return a function."""
         return self.functions.get(address)
 
+    def addresses(self) -> list[bytes]:
+        """Return the addresses of all functions."""
+        return list(self.functions)
+
 
 class Memory:
     """A hub with a store, a clock that is set by hand, and peers of each role."""

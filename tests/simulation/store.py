@@ -53,6 +53,8 @@ class Disk:
                 raise Violation("one block", f"block {number} of run {run} is stored twice")
             own[number] = body
         self.functions.update(batch.functions)
+        for address in batch.orphans:
+            del self.functions[address]
         by_run: dict[int, list[Fact]] = {}
         for fact in batch.facts:
             by_run.setdefault(fact.run, []).append(fact)
@@ -79,6 +81,10 @@ class Disk:
             return self.blocks[run][number]
         except KeyError:
             raise StoreError(f"lost block {number} of run {run}") from None
+
+    def addresses(self) -> list[bytes]:
+        """Return the addresses of all functions that were committed."""
+        return list(self.functions)
 
     def function(self, address: bytes) -> bytes | None:
         """Return a function that was committed, or None."""
