@@ -459,16 +459,16 @@ def summary(error: BaseException) -> str:
     return text.replace("\n", " ")[:_SUMMARY_LIMIT]
 
 
-def dump_failure(error: BaseException, note: str, skip: int = 0) -> bytes:
+def dump_failure(error: BaseException, note: str, skip: int | None = 0) -> bytes:
     """Serialise an exception; always its text, and itself if it survives the round trip.
 
     Args:
         error: What a task raised.
         note: Where that was, for the person who reads the traceback.
-        skip: How many frames of nbq's own to leave out at the outer end of the traceback.
+        skip: How many frames of nbq's own to leave out at the outer end of the traceback; None for all.
     """
-    frames = error.__traceback__
-    for _ in range(skip):
+    frames = None if skip is None else error.__traceback__
+    for _ in range(skip or 0):
         frames = frames.tb_next if frames is not None and frames.tb_next is not None else frames
     try:
         text = "".join(traceback.format_exception(type(error), error, frames))

@@ -40,6 +40,7 @@ __all__ = [
     "process_start",
     "read_private",
     "refresh_endpoints",
+    "resident_bytes",
     "runtime_dir",
     "runtime_path",
     "slot_environment",
@@ -307,6 +308,22 @@ def _process_start_elsewhere(pid: int) -> float:
         return float(psutil.Process(pid).create_time())
     except psutil.Error:
         return 0.0
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the memory that a process has in use, in bytes; 0 if there is no such process."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        pass
+    if Path("/proc/self/statm").exists():
+        return 0
+    import psutil  # loaded only off Linux
+
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
 
 
 def child_environment() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -40,15 +41,14 @@ class Child:
         self.page = pipe.open_page(self._page_handle)
         self._output, _ = pipe.make_page()
         os.ftruncate(self._output, 0)
-        os.lseek(self._output, 0, os.SEEK_SET)
-        appending = os.open(f"/proc/self/fd/{self._output}", os.O_RDWR | os.O_APPEND)
+        flags = fcntl.fcntl(self._output, fcntl.F_GETFL)
+        fcntl.fcntl(self._output, fcntl.F_SETFL, flags | os.O_APPEND)  # it is cut while others write to it
         handles = (theirs.fileno(), self._page_handle, self._output)
         argv = [sys.executable, "-P", "-m", "nbq.engines.slot", *map(str, handles)]
         self.process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=appending, stderr=appending, pass_fds=handles,
+            argv, stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._output, pass_fds=handles,
             start_new_session=True, env=environment,
         )  # fmt: skip
-        os.close(appending)
         theirs.close()
         ours.setblocking(False)
         self.pipe = pipe.Pipe(ours)

@@ -23,7 +23,7 @@ import msgspec
 from nbq import context, payload
 from nbq.core.model import Many, Slice, State
 from nbq.engines.pipe import Feeding, FunctionBody, Results, Work
-from nbq.errors import IntegrityError, NbqError
+from nbq.errors import IntegrityError, NbqError, UnknownTask
 from nbq.tasks import find_task
 from nbq.wire import INLINE_LIMIT, Block
 
@@ -235,6 +235,8 @@ class Runner:
         except BaseException as error:  # user code: SystemExit and KeyboardInterrupt are failures too
             note = f"{self._note}, attempt {work.attempt}"
             skip = 0 if isinstance(error, NbqError) else 2
+            if isinstance(error, UnknownTask | IntegrityError):
+                skip = None  # no code of the user's ran
             return _FAILURE, payload.dump_failure(error, note, skip), payload.summary(error)
 
     def _call(self, work: Work, index: int, call: bytes | memoryview) -> Any:

@@ -27,7 +27,13 @@ from nbq.engines.child import Child
 from nbq.engines.session import EngineSession, Halt, Run, TakeBack
 from nbq.engines.tunnel import Tunnel
 from nbq.errors import AuthenticationError, HubUnreachable, IntegrityError, VersionMismatch
-from nbq.settings import Connection, refresh_endpoints, slot_environment, temporary_dir
+from nbq.settings import (
+    Connection,
+    refresh_endpoints,
+    resident_bytes,
+    slot_environment,
+    temporary_dir,
+)
 from nbq.transport import PeerEndpoint
 from nbq.version import versions
 
@@ -371,6 +377,8 @@ class Supervisor:
                 child.trim_output()
         if now_s - self._trimmed_s > _TRIM_S:
             self._trimmed_s = now_s
+            pids = [os.getpid(), *(child.process.pid for child in self._children if child is not None)]
+            self.session.rss = sum(map(resident_bytes, pids))
             self._sweep()
 
     def _carry_out(self) -> None:

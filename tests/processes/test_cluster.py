@@ -11,7 +11,7 @@ import pytest
 
 import nbq
 from nbq.settings import live_runtime
-from tests.processes.harness import World
+from tests.processes.harness import World, until
 from tests.processes.work import add, block, where
 
 NAMED = """
@@ -55,6 +55,8 @@ def test_a_block_gives_a_client_and_ends_everything(world: World) -> None:
         assert client is cluster.client
         assert (client.slots, add.delay(1, 2).get(30)) == (2, 3)
         assert client.status().hub["durability"] == "process"
+        # A supervisor and two slots are three Pythons.
+        until(lambda: 30e6 < client.engines()[0].rss < 1e9, "the engine's memory")
         folder = Path(client.connection.path).parent
         assert folder.is_dir()
     assert client.closed
