@@ -99,7 +99,7 @@ class Client:
             data = self._cache.payload(task)
         found = self._functions.get(data)
         if found is None or (self._link.local and not found[1]):  # a blob is written again if it is gone
-            sealer = self._link.sealer()
+            sealer = self._link.sealer
             address = sealer.function(data)
             found = address, data
             if sealer.large_function(address, data):
@@ -118,7 +118,7 @@ class Client:
         if len(plan.nodes) == 1 and first.size == 1 and not plan.lists:
             args, kwargs = first.calls[0]
             return self._submit_call(first.ref, first.task, args, kwargs, first.options, first.ids.get(0))
-        planned = seal_plan(plan, self._link.mint.run(), self._link.sealer(), self._function)
+        planned = seal_plan(plan, self._link.mint.run(), self._link.sealer, self._function)
         return handle(self._link, self._link.submit_run(planned), plan.tree)
 
     def submit_task(
@@ -174,7 +174,7 @@ class Client:
     ) -> AsyncResult:
         run = self._link.mint.run()
         spec = NodeSpec(name, function, options=options, ids={0: task_id} if task_id else {})
-        blocks = list(self._link.sealer().blocks(run, 0, function, [call]))
+        blocks = list(self._link.sealer.blocks(run, 0, function, [call]))
         graph = Graph([spec], value=Slice(0, 0, 1))
         replica = self._link.submit_run(PlannedRun(run, graph, blocks, {function: data}))
         return AsyncResult(self._link, replica, 0, 0)
@@ -201,7 +201,7 @@ class Client:
         address, data = self._function(function)
         run = self._link.mint.run()
         elements = payload.dump_calls(zip(*iterables, strict=False))
-        blocks = list(self._link.sealer().blocks(run, 0, address, elements))
+        blocks = list(self._link.sealer.blocks(run, 0, address, elements))
         size = sum(block.n for block in blocks)
         if not size:
             raise UsageError("client.map got nothing to map over: an iterable is empty")

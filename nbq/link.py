@@ -264,7 +264,7 @@ class Link:
             case Connected():
                 self.welcome = event.welcome
                 folder = Path(event.welcome.blobs) if self.local else self._temporary
-                self._sealer = Sealer(self._key, folder, compress=not self.local)
+                self.sealer = Sealer(self._key, folder, compress=not self.local)
                 self._endpoint.session = event.welcome.session
                 self._traffic.restart()
             case Lost():
@@ -329,10 +329,6 @@ class Link:
     def local(self) -> bool:
         """Return whether the hub shares a folder of blobs with this process."""
         return self.welcome is not None and bool(self.welcome.blobs)
-
-    def sealer(self) -> Sealer:
-        """Return what makes argument blocks for this hub."""
-        return self._sealer
 
     def upload(self, name: str) -> None:
         """Send a blob to a hub that does not share a folder."""
@@ -400,7 +396,7 @@ class Link:
             batch, self._batch = self._batch, None
             graph = batch.close()
             run = batch.replica.run
-            blocks = list(self.sealer().blocks(run, 0, batch.function, batch.calls))
+            blocks = list(self.sealer.blocks(run, 0, batch.function, batch.calls))
             stages, submit = stage(run, graph, blocks)
             ready = self._complete(PlannedRun(run, graph, blocks, batch.functions))
             self._session.submit(batch.functions, stages, submit, {0: graph.nodes[0].size}, ready=ready)
