@@ -52,6 +52,7 @@ def test_whoever_waits_hears_that_the_connection_ended(cluster: nbq.Client) -> N
     waiter.start()
     waiter.join(DEADLINE_S)
     assert told == ["the connection to the hub ended: OSError: no space left"]
+    client.close()
     cluster.cancel_all()
 
 

@@ -97,7 +97,10 @@ def test_temporary_folders_of_killed_processes_are_swept(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     own = settings.temporary_dir("engine")
-    program = "import os; from nbq.settings import temporary_dir; print(temporary_dir('engine')); os._exit(9)"
+    program = (
+        "import os; from nbq.settings import temporary_dir; "
+        "print(temporary_dir('engine'), flush=True); os._exit(9)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True, text=True, env={**os.environ, "TMPDIR": str(tmp_path)}, check=False,
