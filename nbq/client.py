@@ -301,8 +301,8 @@ class Client:
         try:
             if self.connection.role == "client":
                 self.flush(timeout)
-        except WaitTimeout as error:
-            warnings.warn(f"nbq: {error}; they may be lost", stacklevel=2)
+        except (WaitTimeout, HubUnreachable) as error:
+            warnings.warn(f"nbq: {error}; what is not acknowledged may be lost", stacklevel=2)
         except NbqError as error:
             warnings.warn(f"nbq: a submit was refused: {error}", stacklevel=2)
         finally:  # a warning may be an error

@@ -1,4 +1,4 @@
-"""Actions: everything that the scheduler may ask the hub to do, after its facts are committed."""
+"""Actions: what the scheduler asks the hub to do; all but grants after its facts are committed."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ fact as soon as that is decided, and again, with the same facts, when a hub reco
 may do next (start, fail with its parent, wait) is not a fact: ``_decide`` finds it from durable
 state, and is called alike for what just happened and, after recovery, for everything.
 
-Facts of one ``handle`` belong together: the hub commits those of a turn in one transaction, and
-performs actions only after that. Never waits, sends, sleeps, logs or reads a clock.
+Facts of one ``handle`` belong together: the hub commits them in one transaction, and performs actions
+only after that, but for grants (``docs/adr/0003``). Never waits, sends, sleeps, logs or reads a clock.
 """
 
 from __future__ import annotations
