@@ -9,7 +9,6 @@ wait for the next turn's commit. The hub forwards payloads and never looks insid
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -588,8 +587,3 @@ class Hub:
         for session in self.peers:
             self.peers.send(session, wire.Stopping())
         self.peers.flush()
-
-
-def log(text: str) -> None:
-    """Write a line to the hub's log, its standard error."""
-    print(text, file=sys.stderr, flush=True)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -288,10 +287,6 @@ class Journal:
     def addresses(self) -> list[bytes]:
         """Return the addresses of all functions that were committed."""
         return [row[0] for row in self._db.execute("SELECT address FROM functions")]
-
-    def free_bytes(self) -> int:
-        """Return the free space of the disk that the journal is on."""
-        return shutil.disk_usage(self.path.parent).free
 
     def close(self) -> None:
         """Fold the log into the file and close it."""

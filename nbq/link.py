@@ -113,7 +113,7 @@ class Link:
         self._dial(time.monotonic())
         try:
             self._handshake(timeout_s)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nobody has this client, to close it
             self._end()
             raise
         self._thread = threading.Thread(target=self._serve, name="nbq-client", daemon=True)
