@@ -7,6 +7,8 @@
     │   ├── PayloadTooLarge       names the limit and the setting that moves it
     │   ├── SettingsError         (also ValueError)
     │   ├── UnknownResult         (also KeyError)    no run or task has this id
+    │   ├── UnknownQueue          (also KeyError)    the queue is not declared, and may not be made
+    │   ├── TooManyWaiting        more tasks of an engine wait for others than its setting allows
     │   └── Refused               the hub would not take a request; carries its code
     ├── HubError                  the service, not the call
     │   ├── HubUnreachable        (also ConnectionError)
@@ -16,12 +18,19 @@
     │   └── StoreError            the data folder cannot be used
     ├── ProtocolError             a peer broke the protocol (a bug or an attack, never user code)
     ├── IntegrityError            a payload is not what its maker sealed
+    ├── ContentDisallowed         (also ValueError)  a payload's serializer is not in accept_content
+    ├── ResultStoreError          a result store beside the hub's own failed
     └── TaskError                 how a task ended; carries task_id
         ├── TaskFailed            the original exception could not be rebuilt here
         ├── TaskRevoked           cancelled or expired
         ├── TaskLost              its slots died, with the evidence
+        ├── TimeLimitExceeded     it ran longer than its time_limit
+        ├── MaxRetriesExceededError  it asked for one retry more than max_retries
         └── UnknownTask           the engine has no task of this name
     WaitTimeout (also TimeoutError)   your patience ended; the task goes on
+
+What tasks raise to say how they end is no error: ``Retry``, ``Ignore``, ``Reject``. What is raised in them
+when their soft time limit has passed is ``SoftTimeLimitExceeded``.
 
 Messages say what happened, to which id, and what to do next. Nothing here imports anything of nbq.
 """
@@ -30,23 +39,33 @@ from __future__ import annotations
 
 __all__ = [
     "AuthenticationError",
+    "ContentDisallowed",
     "HubBusy",
     "HubError",
     "HubUnreachable",
+    "Ignore",
     "IntegrityError",
     "InvalidSignature",
+    "MaxRetriesExceededError",
     "NbqError",
     "NotSerializable",
     "PayloadTooLarge",
     "ProtocolError",
     "Refused",
+    "Reject",
     "RemoteTraceback",
+    "ResultStoreError",
+    "Retry",
     "SettingsError",
+    "SoftTimeLimitExceeded",
     "StoreError",
     "TaskError",
     "TaskFailed",
     "TaskLost",
     "TaskRevoked",
+    "TimeLimitExceeded",
+    "TooManyWaiting",
+    "UnknownQueue",
     "UnknownResult",
     "UnknownTask",
     "UsageError",
@@ -86,6 +105,18 @@ class UnknownResult(UsageError, KeyError):
     def __str__(self) -> str:
         """Return the message as written (KeyError would quote it)."""
         return str(self.args[0]) if self.args else ""
+
+
+class UnknownQueue(UsageError, KeyError):
+    """A queue is not among the declared ones, and ``create_missing_queues`` is off."""
+
+    def __str__(self) -> str:
+        """Return the message as written (KeyError would quote it)."""
+        return str(self.args[0]) if self.args else ""
+
+
+class TooManyWaiting(UsageError):
+    """More tasks of one engine wait for other tasks than its setting allows."""
 
 
 class Refused(UsageError):
@@ -137,6 +168,14 @@ class IntegrityError(NbqError):
     """A payload is not the one that its maker sealed, or was sealed for another place."""
 
 
+class ContentDisallowed(NbqError, ValueError):
+    """A payload was made by a serializer that ``accept_content`` does not list; it was not read."""
+
+
+class ResultStoreError(NbqError):
+    """A result store beside the hub's own cannot be written or read now."""
+
+
 class TaskError(NbqError):
     """How a task ended.
 
@@ -166,12 +205,57 @@ class TaskLost(TaskError):
     """A task started in too many slots that died; the message holds the evidence."""
 
 
+class TimeLimitExceeded(TaskError):
+    """A task ran longer than its ``time_limit`` and was stopped."""
+
+
+class MaxRetriesExceededError(TaskError):
+    """A task asked to be retried once more than ``max_retries`` allows."""
+
+
 class UnknownTask(TaskError):
     """The engine that was to run a task knows no task of its name."""
 
 
 class WaitTimeout(NbqError, TimeoutError):
     """The wait was given up; what was waited for goes on."""
+
+
+class SoftTimeLimitExceeded(Exception):
+    """Raised in a task whose ``soft_time_limit`` has passed; it may catch it and end in order."""
+
+
+class Retry(Exception):
+    """Raised by ``current_task.retry``: this attempt ends here, and another is scheduled.
+
+    Args:
+        message: Why.
+        exc: The exception that led to it, or None.
+        when: Seconds from now, or a datetime, or None.
+    """
+
+    def __init__(self, message: str = "", exc: BaseException | None = None, when: object = None) -> None:
+        super().__init__(message)
+        self.exc = exc
+        self.when = when
+
+
+class Ignore(Exception):
+    """Raised in a task that is to end as REVOKED("ignored"), without a result."""
+
+
+class Reject(Exception):
+    """Raised in a task that is to fail, or (``requeue``) to be run again.
+
+    Args:
+        reason: Why.
+        requeue: Whether to run it again.
+    """
+
+    def __init__(self, reason: object = None, requeue: bool = False) -> None:
+        super().__init__(reason, requeue)
+        self.reason = reason
+        self.requeue = requeue
 
 
 class RemoteTraceback(Exception):

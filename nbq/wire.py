@@ -16,9 +16,20 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from nbq.blocks import FRAME_LIMIT, Alias, Block, Bytes, Failed, Feed, Kin
 from nbq.core.events import Outcome
 from nbq.core.facts import Ended, Inherited, Settled
-from nbq.core.model import BlobName, BlockMeta, EngineInfo, Graph, Index, Many, MaybeIndex, Slice, Text
+from nbq.core.model import (
+    NONE,
+    BlobName,
+    EngineInfo,
+    Graph,
+    Index,
+    MaybeIndex,
+    On,
+    Options,
+    Text,
+)
 from nbq.core.views import ClusterView, ElementView, RunView
 from nbq.errors import ProtocolError
 
@@ -28,7 +39,10 @@ __all__ = [
     "NO_SESSION",
     "PROTOCOL",
     "SESSION_BYTES",
+    "Abort",
+    "Aborting",
     "Accepted",
+    "Alias",
     "Answer",
     "Ask",
     "Beat",
@@ -39,6 +53,7 @@ __all__ = [
     "Denied",
     "Drain",
     "Ends",
+    "Failed",
     "Feed",
     "Fetch",
     "Forget",
@@ -48,9 +63,12 @@ __all__ = [
     "Hello",
     "Inputs",
     "Interrupt",
+    "Kin",
+    "Knows",
     "Lease",
     "Leaving",
     "NeedFunctions",
+    "Note",
     "Ping",
     "Pong",
     "PutFunctions",
@@ -58,6 +76,7 @@ __all__ = [
     "Rejected",
     "Report",
     "Role",
+    "Save",
     "SlotDied",
     "Stage",
     "Staged",
@@ -70,6 +89,7 @@ __all__ = [
     "Unwatch",
     "Upload",
     "Uploaded",
+    "Waiting",
     "Watch",
     "Welcome",
     "decode_to_hub",
@@ -83,9 +103,6 @@ PROTOCOL = 1
 SESSION_BYTES = 8
 NO_SESSION = bytes(SESSION_BYTES)
 
-FRAME_LIMIT = 1024 * 1024 + 64 * 1024
-"""Bytes of one frame, enforced by ZeroMQ before authentication (design, section 6)."""
-
 INLINE_LIMIT = 256 * 1024
 """A block up to this size travels in messages and lies in the journal; a larger one is a file."""
 
@@ -95,46 +112,6 @@ RunId = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Address = Annotated[bytes, Meta(min_length=16, max_length=16)]
 GivenId = Annotated[str, Meta(min_length=1, max_length=200)]
 Token = Annotated[int, Meta(ge=0)]
-Bytes = Annotated[bytes, Meta(max_length=FRAME_LIMIT)]
-
-
-class Block(Struct, frozen=True, array_like=True):
-    """A sealed block of ``n`` elements from element ``lo`` of a node.
-
-    ``data`` is empty when the block is the file ``blob`` of ``size`` bytes. In a feed, elements
-    ``use_lo`` to ``use_hi - 1`` of the node have their values in this block; it may hold others that
-    were not taken. ``number`` is that of ``Settled.block``.
-    """
-
-    node: Index
-    lo: Index
-    n: Annotated[int, Meta(ge=1, lt=2**31)]
-    data: Bytes
-    size: Annotated[int, Meta(ge=0)]
-    blob: BlobName = ""
-    number: MaybeIndex = -1
-    use_lo: Index = 0
-    use_hi: Index = 0
-
-    def meta(self) -> BlockMeta:
-        """Return what the scheduler may know of this block."""
-        return BlockMeta(self.node, self.lo, self.n, self.size, self.blob)
-
-
-class Feed(Struct, frozen=True, array_like=True):
-    """What is prepended to the arguments of a leased element.
-
-    Args:
-        each: Element i is fed the value of element i of ``value`` (then a slice for the lease).
-        value: A slice of one element (a scalar), a slice for ``each``, or a list.
-        blocks: The outcome blocks that hold the values; one may hold more than is used.
-        parts: How many Inputs messages of the same token, sent before, hold further blocks.
-    """
-
-    each: bool
-    value: Slice | Many
-    blocks: list[Block]
-    parts: int = 0
 
 
 # ------------------------------------------------------------------ peer to hub
@@ -217,7 +194,7 @@ class Ask(Struct, frozen=True, array_like=True, tag=10):
 
     Args:
         what: ``find`` (``text`` is an id), ``cluster``, ``runs``, ``tasks``, ``nodes`` (of ``run``: how
-            many elements are in each state) or ``element``.
+            many elements are in each state), ``element`` or ``saved`` (``text`` is an id).
         text: An id; or for ``runs`` and ``tasks`` a task name to look for ("" for all).
         limit: How many rows at most, newest first.
         state: For ``tasks``: only elements in this state ("" for all).
@@ -226,7 +203,7 @@ class Ask(Struct, frozen=True, array_like=True, tag=10):
     """
 
     request: int
-    what: Literal["find", "cluster", "runs", "tasks", "nodes", "element"]
+    what: Literal["find", "cluster", "runs", "tasks", "nodes", "element", "saved"]
     text: Text = ""
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     state: Text = ""
@@ -256,12 +233,15 @@ class Fetch(Struct, frozen=True, array_like=True, tag=12):
 class Report(Struct, frozen=True, array_like=True, tag=13):
     """Outcomes, with the bytes of their blocks in the same order (empty for none and for blobs).
 
-    Sent again until answered by Taken.
+    ``added`` holds the bytes of the blocks of their additions that are no blobs, and ``functions`` what
+    those additions run. Sent again until answered by Taken.
     """
 
     number: int
     outcomes: list[Outcome]
     blocks: list[Bytes]
+    added: list[Bytes] = []
+    functions: dict[Address, Bytes] = {}
 
 
 class GaveBack(Struct, frozen=True, array_like=True, tag=14):
@@ -304,6 +284,45 @@ class NeedFunctions(Struct, frozen=True, array_like=True, tag=18):
 
 class Leaving(Struct, frozen=True, array_like=True, tag=19):
     """The peer is about to go. An engine is granted nothing more; a client is forgotten."""
+
+
+class Note(Struct, frozen=True, array_like=True, tag=20):
+    """A running attempt shows ``state`` in place of STARTED, and ``meta``: a sealed block of one element."""
+
+    token: Token
+    index: Index
+    state: Annotated[str, Meta(min_length=1, max_length=100)]
+    meta: Annotated[bytes, Meta(max_length=64 * 1024 + 1024)]
+
+
+class Waiting(Struct, frozen=True, array_like=True, tag=21):
+    """So many running elements of the engine wait for other tasks: others may run in their stead."""
+
+    count: Annotated[int, Meta(ge=0, le=100_000)]
+
+
+class Knows(Struct, frozen=True, array_like=True, tag=22):
+    """The slots of the engine know the tasks of these names, and no others."""
+
+    tasks: Annotated[list[Annotated[str, Meta(max_length=500)]], Meta(max_length=100_000)]
+
+
+class Abort(Struct, frozen=True, array_like=True, tag=23):
+    """Ask running elements to end by themselves; what has not started is cancelled. Answered by Answer."""
+
+    request: int
+    run: RunId
+    node: MaybeIndex = NONE
+    lo: Index = 0
+    hi: Index = 0
+
+
+class Save(Struct, frozen=True, array_like=True, tag=24):
+    """Keep ``data`` (a result put together by hand) under an id; empty deletes. Answered by Answer."""
+
+    request: int
+    id: GivenId
+    data: Annotated[bytes, Meta(max_length=FRAME_LIMIT)]
 
 
 # ------------------------------------------------------------------ hub to peer
@@ -380,6 +399,9 @@ class Answer(Struct, frozen=True, array_like=True, tag=108):
     runs: list[RunView] = []
     elements: list[ElementView] = []
     nodes: list[dict[str, int]] = []
+    saved: bytes = b""
+    note: bytes = b""
+    """For ``element``: what it last showed by Note, a sealed block; empty for nothing."""
 
 
 class Found(Struct, frozen=True, array_like=True, tag=109):
@@ -433,6 +455,28 @@ class Lease(Struct, frozen=True, array_like=True, tag=112):
     ignore_result: bool
     cancel_grace_s: float
     ids: dict[Index, str] = {}
+    retries: int = 0
+    """How many retries there were; ``attempt`` counts lost attempts too."""
+    scope: bytes = b""
+    """What blocks are sealed for in place of the run, if the node belongs to an addition."""
+    inner: int = 0
+    """The number of the node within that addition."""
+    options: Options = Options()
+    parent: Kin | None = None
+    root: Kin | None = None
+    on: On = On.SUCCESS
+    """FAILURE: what is fed is not a value but a failure, for an errback."""
+    told: str = ""
+    """The id that an errback is told; empty for that of the element that failed."""
+    header: bool = False
+    """Whether a chord header can be extended by its elements."""
+    at_s: float = 0.0
+    """When the run was accepted, in Unix time."""
+
+    @property
+    def place(self) -> tuple[bytes, int]:
+        """Return run and node that blocks are sealed for (``payload.origin``)."""
+        return (self.scope, self.inner) if self.scope else (self.run, self.node)
 
 
 class Inputs(Struct, frozen=True, array_like=True, tag=120):
@@ -477,54 +521,26 @@ class Drain(Struct, frozen=True, array_like=True, tag=118):
     """Finish what runs, give back the rest, and leave."""
 
 
+class Aborting(Struct, frozen=True, array_like=True, tag=121):
+    """Let running elements of leases, (token, lo, hi), know that they are to end by themselves."""
+
+    ranges: list[tuple[Token, Index, Index]]
+
+
 class Stopping(Struct, frozen=True, array_like=True, tag=119):
     """The hub is stopping; engines run on and wait for it."""
 
 
 ToHub = (
-    Hello
-    | Ping
-    | PutFunctions
-    | Stage
-    | Submit
-    | Watch
-    | Unwatch
-    | Cancel
-    | Forget
-    | Ask
-    | Upload
-    | Fetch
-    | Report
-    | GaveBack
-    | Began
-    | SlotDied
-    | Beat
-    | NeedFunctions
-    | Leaving
-)
+    Hello | Ping | PutFunctions | Stage | Submit | Watch | Unwatch | Cancel | Forget | Ask | Upload
+    | Fetch | Report | GaveBack | Began | SlotDied | Beat | NeedFunctions | Leaving | Note | Waiting
+    | Knows | Abort | Save
+)  # fmt: skip
 ToPeer = (
-    Welcome
-    | Denied
-    | Pong
-    | Staged
-    | Accepted
-    | Rejected
-    | Ends
-    | Answer
-    | Found
-    | Uploaded
-    | Chunk
-    | Inputs
-    | Lease
-    | Functions
-    | NeedFunctions
-    | Recall
-    | Interrupt
-    | Taken
-    | Stale
-    | Drain
+    Welcome | Denied | Pong | Staged | Accepted | Rejected | Ends | Answer | Found | Uploaded | Chunk
+    | Inputs | Lease | Functions | NeedFunctions | Recall | Interrupt | Taken | Stale | Aborting | Drain
     | Stopping
-)
+)  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()
 _to_hub = msgspec.msgpack.Decoder(ToHub)

@@ -9,6 +9,8 @@ from msgspec import Meta, Struct
 from nbq.core.model import NONE, BlobName, BlockMeta, EngineInfo, Graph, Index, Text
 
 __all__ = [
+    "Addition",
+    "Again",
     "Beat",
     "Began",
     "CancelAsked",
@@ -95,15 +97,49 @@ class Began(Struct, frozen=True):
     running: list[tuple[int, int]]
 
 
+class Again(Struct, frozen=True, array_like=True):
+    """An attempt asks to be run again: after ``delay_s`` seconds, or at ``eta_s`` (Unix time).
+
+    ``counted`` says whether that is one more of its retries. With other arguments than before, they are
+    the only element of the outcome's block.
+    """
+
+    delay_s: Annotated[float, Meta(ge=0)] = 0.0
+    eta_s: float | None = None
+    text: Text = ""
+    counted: bool = True
+
+
+class Addition(Struct, frozen=True, array_like=True):
+    """A planned canvas that an attempt adds to its run; taken with the attempt's own outcome.
+
+    Args:
+        scope: What its blocks are sealed for in place of the run, chosen at random by its planner.
+        graph: It; numbers count from its own first node and list.
+        blocks: Its argument blocks.
+        replaces: Whether its value becomes that of the element. Else it becomes one more member of the
+            chord header that the element belongs to.
+    """
+
+    scope: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    graph: Graph
+    blocks: list[BlockMeta]
+    replaces: bool
+
+
 class Outcome(Struct, frozen=True, array_like=True):
     """Elements ``lo`` to ``hi - 1`` of a lease ended.
 
     Args:
-        states: One byte an element (SUCCESS, FAILURE or REVOKED), empty when all succeeded.
+        states: One byte an element (SUCCESS, FAILURE or REVOKED), empty when all succeeded; RETRY for one
+            that asks for another attempt, WAITING for one that is replaced.
         size: Bytes of the outcome block; 0 when the result is ignored.
         blob: The name of the block's file, empty when it travels with the message.
         seconds: How long the elements ran, together.
         errors: A line for each of the first failures, by element.
+        again: What a retry asks for (then there is one element).
+        additions: What the attempt adds to its run (then there is one element).
+        store: The result store that holds the block, under the name ``blob``; empty for none.
     """
 
     token: Annotated[int, Meta(ge=0)]
@@ -114,10 +150,17 @@ class Outcome(Struct, frozen=True, array_like=True):
     blob: BlobName = ""
     seconds: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
     errors: dict[Index, Text] = {}
+    again: Again | None = None
+    additions: list[Addition] = []
+    store: Text = ""
 
 
 class Reported(Struct, frozen=True):
-    """An engine reports outcomes; the hub holds the bytes of their blocks in the same order."""
+    """An engine reports outcomes.
+
+    The hub holds the bytes of their blocks in the same order, then those of the blocks of their additions
+    that are no blobs.
+    """
 
     engine: bytes
     outcomes: list[Outcome]

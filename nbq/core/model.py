@@ -30,6 +30,7 @@ __all__ = [
     "Nested",
     "NodeSpec",
     "Now",
+    "On",
     "Options",
     "Slice",
     "State",
@@ -65,6 +66,22 @@ class State(IntEnum):
     SUCCESS = 6
     FAILURE = 7
     REVOKED = 8
+    SKIPPED = 9
+    """A link or errback that was not called for; never shown or counted."""
+
+
+class On(IntEnum):
+    """What has to become of what a node follows, for it to run."""
+
+    SUCCESS = 0
+    """It succeeds; else this node ends as it did."""
+    LINK = 1
+    """It succeeds; else this node is skipped."""
+    FAILURE = 2
+    """It fails, and that failure is its own: what ``given_node`` or ``given_list`` names has
+    succeeded. Else this node is skipped."""
+    SETTLED = 3
+    """All of it ends; exceptions stand in the places of values."""
 
 
 class Now(Struct, frozen=True, gc=False):
@@ -93,6 +110,22 @@ class Options(Struct, frozen=True, omit_defaults=True, gc=False):
     expires_at_s: float | None = None
     ignore_result: bool = False
     cancel_grace_s: Annotated[float, Meta(ge=0)] = 0.5
+    time_limit_s: Annotated[float, Meta(ge=1e-6)] | None = None
+    """An attempt that runs longer is stopped, if need be with its slot, and has failed."""
+    soft_time_limit_s: Annotated[float, Meta(ge=1e-6)] | None = None
+    """An attempt that runs longer gets SoftTimeLimitExceeded raised in it."""
+    rate_limit: Annotated[float, Meta(ge=1e-6)] | None = None
+    """Starts per second, over the whole cluster, of tasks of this name."""
+    acks_late: bool = True
+    """False: at most once. The start is committed before the lease is sent; a lost one has failed."""
+    fail_fast: bool = False
+    """Whether the first failure of an element cancels the others of its node."""
+    shadow: Annotated[str, Meta(max_length=500)] = ""
+    """Shown in place of the task's name."""
+    result_serializer: Annotated[str, Meta(max_length=100)] = ""
+    """How the result is to be serialised; empty for pickle."""
+    result_compression: Annotated[str, Meta(max_length=100)] = ""
+    """How the result is to be compressed; empty for what pays."""
 
 
 class Slice(Struct, frozen=True, array_like=True, tag="s", gc=False):
@@ -131,6 +164,13 @@ class NodeSpec(Struct, frozen=True, omit_defaults=True):
         shared: Whether one argument set (element 0 of the node's only block) serves all elements.
         options: How to run it.
         ids: Ids that the user gave, by element.
+        on: What has to become of what it follows.
+        given_node: For ``On.FAILURE`` and ``On.SETTLED``: the node that must have succeeded for the failure
+            of what it follows to count as its own (what the guarded part itself followed), or NONE.
+        given_list: Likewise, a list.
+        told: For an errback that follows a list: the node whose first element's id it is told.
+        header: The list of the innermost chord header that this node is a member of, or NONE.
+        bare_name: Whether the task is sent by its name alone: only engines that know it can run it.
     """
 
     task: Annotated[str, Meta(max_length=500)]
@@ -142,6 +182,12 @@ class NodeSpec(Struct, frozen=True, omit_defaults=True):
     shared: bool = False
     options: Options = Options()
     ids: dict[Index, Annotated[str, Meta(min_length=1, max_length=200)]] = {}
+    on: On = On.SUCCESS
+    given_node: MaybeIndex = NONE
+    given_list: MaybeIndex = NONE
+    told: MaybeIndex = NONE
+    header: MaybeIndex = NONE
+    bare_name: bool = False
 
 
 class Graph(Struct, frozen=True, omit_defaults=True):
@@ -153,12 +199,14 @@ class Graph(Struct, frozen=True, omit_defaults=True):
         value: A slice of exactly one element (a scalar), or a list. None when ``each``.
         each: Every element of node 0 (the only node) is a run of its own: separate ``delay()``s
             that left the client together.
+        before: By list: what the group whose value it is followed, if anything (its result's parent).
     """
 
     nodes: list[NodeSpec]
     lists: list[list[Item]] = []
     value: Slice | Nested | None = None
     each: bool = False
+    before: dict[Index, Slice | Nested] = {}
 
 
 class BlockMeta(Struct, frozen=True, array_like=True, gc=False):
@@ -185,3 +233,5 @@ class EngineInfo(Struct, frozen=True):
     python: Text = ""
     nbq: Text = ""
     cloudpickle: Text = ""
+    tasks: Annotated[list[Annotated[str, Meta(max_length=500)]], Meta(max_length=100_000)] = []
+    """The names of the tasks that its slots know."""

@@ -16,14 +16,19 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from nbq.wire import Feed
+from nbq.core.events import Again
+from nbq.core.model import Graph, On, Options
+from nbq.wire import Block, Feed, Kin
 
 __all__ = [
+    "ABORT",
     "BLOCKED_FROM",
     "BLOCKED_TO",
     "HALT",
     "POSITION",
     "REACHED",
+    "SOFT",
+    "Added",
     "Bye",
     "Feeding",
     "Finished",
@@ -31,20 +36,23 @@ __all__ = [
     "FunctionBody",
     "Hello",
     "Init",
+    "Noted",
     "Pipe",
     "Results",
     "ToSlot",
+    "WaitAnswer",
+    "Waits",
     "Work",
     "make_page",
     "open_page",
 ]
 
-POSITION, BLOCKED_FROM, BLOCKED_TO, HALT, REACHED = range(5)
+POSITION, BLOCKED_FROM, BLOCKED_TO, HALT, REACHED, SOFT, ABORT = range(7)
 """Words of the page: the position that runs (0 for none); positions from the second word up to, not
 including, the third must not be started; the position that is to be stopped; the last position that ran
-or was about to."""
+or was about to; the position whose soft time limit has passed; the position that is to end by itself."""
 
-_WORDS = 5
+_WORDS = 7
 _READ_BYTES = 1 << 18
 
 
@@ -97,10 +105,33 @@ class Work(Struct, frozen=True, array_like=True, tag=4):
     blobs: str
     ignore_result: bool
     ids: dict[int, str]
+    retries: int = 0
+    scope: bytes = b""
+    inner: int = 0
+    options: Options = Options()
+    parent: Kin | None = None
+    root: Kin | None = None
+    on: On = On.SUCCESS
+    told: str = ""
+    header: bool = False
+    at_s: float = 0.0
+    serializer: str = ""
+    """Of ``calls``; empty for pickle."""
+
+    @property
+    def place(self) -> tuple[bytes, int]:
+        """Return run and node that blocks are sealed for (``payload.origin``)."""
+        return (self.scope, self.inner) if self.scope else (self.run, self.node)
 
 
 class Bye(Struct, frozen=True, array_like=True, tag=5):
     """End."""
+
+
+class WaitAnswer(Struct, frozen=True, array_like=True, tag=6):
+    """The answer to Waits: a stand-in serves meanwhile, or (``limit``) there are so many already."""
+
+    limit: int = 0
 
 
 class Hello(Struct, frozen=True, array_like=True, tag=11):
@@ -108,6 +139,18 @@ class Hello(Struct, frozen=True, array_like=True, tag=11):
 
     pid: int
     trouble: str = ""
+    tasks: list[str] = []
+    """The names of the tasks that it knows."""
+
+
+class Added(Struct, frozen=True, array_like=True):
+    """A planned canvas that an attempt adds to its run (``core.events.Addition``), with its bytes."""
+
+    scope: bytes
+    graph: Graph
+    blocks: list[Block]
+    replaces: bool
+    functions: dict[bytes, bytes]
 
 
 class Results(Struct, frozen=True, array_like=True, tag=12):
@@ -127,6 +170,32 @@ class Results(Struct, frozen=True, array_like=True, tag=12):
     output: dict[int, tuple[str, str]]
     blob: str = ""
     size: int = 0
+    serializer: str = ""
+    """Of the elements; empty for pickle."""
+    compression: str = ""
+    """How their block is to be compressed; empty for what pays."""
+    again: Again | None = None
+    """What a retry asks for; ``elements`` then holds its new arguments, if they are others."""
+    added: list[Added] = []
+    store: str = ""
+    """The result store to which ``blob`` was written; empty for none."""
+    children: list[str] = []
+    """Ids of the runs that the (only) element submitted."""
+
+
+class Noted(Struct, frozen=True, array_like=True, tag=14):
+    """The running element shows a state of its own, and a value: a sealed block."""
+
+    token: int
+    index: int
+    state: str
+    meta: bytes
+
+
+class Waits(Struct, frozen=True, array_like=True, tag=15):
+    """The running element begins (answered by WaitAnswer) or ends to wait for other tasks."""
+
+    on: bool
 
 
 class Finished(Struct, frozen=True, array_like=True, tag=13):
@@ -135,8 +204,8 @@ class Finished(Struct, frozen=True, array_like=True, tag=13):
     position: int
 
 
-ToSlot = Init | FunctionBody | Feeding | Work | Bye
-FromSlot = Hello | Results | Finished
+ToSlot = Init | FunctionBody | Feeding | Work | Bye | WaitAnswer
+FromSlot = Hello | Results | Noted | Waits | Finished
 
 _encoder = msgspec.msgpack.Encoder()
 _to_slot = msgspec.msgpack.Decoder(ToSlot)

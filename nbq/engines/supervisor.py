@@ -107,9 +107,10 @@ class Supervisor:
         self._say = say
         self._key = bytes.fromhex(options.connection.payload_key)
         name = options.name or f"{socket.gethostname()}-{os.getpid()}"
+        said = versions()
         info = EngineInfo(
             name, socket.gethostname(), os.getpid(), options.slots, options.queues,
-            **versions(),
+            said["python"], said["nbq"], said["cloudpickle"],
         )  # fmt: skip
         token = options.connection.token.encode()
         self.session = EngineSession(os.urandom(8), info, versions(), token)
@@ -304,6 +305,8 @@ class Supervisor:
                 ended = []
                 child.finished(message.position)
                 self.session.chunk_done(number)
+            elif not isinstance(message, pipe.Hello):
+                continue
             elif message.trouble:
                 self._say(f"slot {number}: {message.trouble}")
                 self._failures[number] += 1

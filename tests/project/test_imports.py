@@ -26,7 +26,8 @@ LAYERS = {
     # What both sides of a connection share.
     "settings": "errors",
     "security": "errors settings",
-    "wire": "core.* errors",
+    "blocks": "core.*",
+    "wire": "blocks core.* errors",
     "transport": "errors frames security settings wire",
     "frames": "wire",
     "bulk": "wire",
@@ -41,7 +42,7 @@ LAYERS = {
     "serve": "blobs core.* errors hub journal security settings transport version wire",
     # Engines.
     "engines": "",
-    "engines.pipe": "wire",
+    "engines.pipe": "core.* wire",
     "engines.session": "core.* wire",
     "engines.child": "engines.pipe",
     "engines.runner": "context core.* engines.pipe errors payload tasks wire",
