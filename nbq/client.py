@@ -65,10 +65,11 @@ class Client:
     Args:
         connection: Where the hub listens, and the keys.
         timeout: Seconds to wait for its answer. Raises as ``connect``.
+        link: The connection, if there is one already.
     """
 
-    def __init__(self, connection: Connection, timeout: float = 10.0) -> None:
-        self._link = Link(connection, timeout)
+    def __init__(self, connection: Connection, timeout: float = 10.0, link: Link | None = None) -> None:
+        self._link = link or Link(connection, timeout)
         self._cache = FunctionCache()
         self._functions: dict[bytes, tuple[bytes, bytes]] = {}
         """By payload of a function: its address, and what is sent of it."""

@@ -78,6 +78,11 @@ class Link:
         VersionMismatch: It speaks another version of the protocol.
     """
 
+    # A link inside this process has no sockets, no real time and no thread of its own (nbq.local).
+    _open: Callable[[Connection], PeerEndpoint] = staticmethod(PeerEndpoint)
+    _clock: Callable[[], float] = staticmethod(time.monotonic)
+    _threaded = True
+
     def __init__(self, connection: Connection, timeout_s: float) -> None:
         self.pid = os.getpid()
         self.connection = connection
@@ -109,21 +114,22 @@ class Link:
         self._arrived: set[str] = set()
         self._refusals: list[NbqError] = []
         self._dialled_s = 0.0
-        self._endpoint = PeerEndpoint(connection)
-        self._dial(time.monotonic())
+        self._endpoint = self._open(connection)
+        self._dial(self._clock())
         try:
             self._handshake(timeout_s)
         except BaseException:  # Ctrl-C too: nobody has this client, to close it
             self._end()
             raise
         self._thread = threading.Thread(target=self._serve, name="nbq-client", daemon=True)
-        self._thread.start()
+        if self._threaded:
+            self._thread.start()
 
     def _handshake(self, timeout_s: float) -> None:
-        until = time.monotonic() + timeout_s
+        until = self._clock() + timeout_s
         while self.welcome is None:
             error = self._lost or self._endpoint.trouble()
-            if error is None and time.monotonic() > until:
+            if error is None and self._clock() > until:
                 where = self._endpoint.address
                 error = HubUnreachable(f"the hub at {where} did not answer within {timeout_s:g} s")
             if error is not None:
@@ -144,14 +150,14 @@ class Link:
             with self._lock:
                 if self._lost is None:
                     self._session.outbox.append(wire.Leaving())
-                    self._push(time.monotonic())
+                    self._push(self._clock())
                 self._callbacks.give_up(UsageError(_CLOSED))
             self._end()
         self._callbacks.call_due()
 
     def _serve_turns(self) -> None:
         while not self._closing:
-            if time.monotonic() - self._served_s < _LINGER_S:
+            if self._clock() - self._served_s < _LINGER_S:
                 time.sleep(_NAP_S)  # whoever waits serves; this thread only takes care of what is left
                 if self._io.acquire(blocking=False):
                     try:
@@ -176,10 +182,10 @@ class Link:
     def _turn(self, timeout_s: float) -> None:
         """Send what there is to send, receive (waiting up to so long), take in, send again."""
         with self._lock:
-            self._push(time.monotonic())
+            self._push(self._clock())
         messages = self._endpoint.receive(timeout_s)[0]
         with self._changed:
-            now_s = time.monotonic()
+            now_s = self._clock()
             for message in messages:
                 if isinstance(message, wire.Chunk):
                     self._traffic.on_chunk(message)
@@ -215,7 +221,7 @@ class Link:
             HubError: The hub refuses this client.
             UsageError: The client was closed.
         """
-        until_s = None if timeout is None else time.monotonic() + timeout
+        until_s = None if timeout is None else self._clock() + timeout
         while not done():
             if self._lost is not None:
                 raise self._lost
@@ -223,7 +229,7 @@ class Link:
                 raise UsageError(_CLOSED)
             if self._leader == threading.get_ident():
                 raise UsageError("this signal came while its thread waits: set a flag, and wait elsewhere")
-            now_s = self._served_s = time.monotonic()
+            now_s = self._served_s = self._clock()
             if until_s is not None and now_s >= until_s:
                 return False
             if not self._lead(done, until_s):
@@ -245,7 +251,7 @@ class Link:
             self._leader = threading.get_ident()
             try:
                 while not (done() or interrupts.came or self._lost is not None or self._closing):
-                    now_s = self._served_s = time.monotonic()
+                    now_s = self._served_s = self._clock()
                     if until_s is not None and now_s >= until_s:
                         break
                     patience_s = self._patience_s()
@@ -470,11 +476,7 @@ class Link:
                 self._wake()
 
     def wait(self, replica: Replica, done: Callable[[], object], timeout: float | None) -> bool:
-        """Wait until something holds of a run; returns whether it does.
-
-        Raises:
-            NbqError: The hub did not take the run, or refuses this client.
-        """
+        """Wait until something holds of a run; returns whether it does, raises why it never will."""
         if done():
             return True
         ended = self._until(lambda: done() or replica.error is not None, timeout)
@@ -530,7 +532,7 @@ class Link:
             self._close_batch()
             request = self._session.next_request()
             numbered: M = msgspec.structs.replace(message, request=request)
-            self._session.ask(numbered, time.monotonic())
+            self._session.ask(numbered, self._clock())
         try:
             self._until(lambda: request in self._answers, timeout)
         finally:

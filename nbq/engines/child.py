@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -35,7 +35,25 @@ class Child:
         init: What it is told first.
     """
 
+    _clock: Callable[[], float] = staticmethod(time.monotonic)
+
     def __init__(self, environment: dict[str, str], init: pipe.Init) -> None:
+        self._open(environment)
+        self.started_s = self._clock()
+        self.ready = False
+        self.halted: tuple[int, float] | None = None
+        """Position that was told to stop, and the monotonic time at which the process is killed."""
+        self._seen = 0, 0.0
+        """Position that was last seen running, and since when."""
+        self._hurried = 0
+        self._next = 1
+        self._works: deque[Work] = deque()
+        self._functions: deque[bytes] = deque(maxlen=_FUNCTIONS)
+        self._feeds: deque[int] = deque(maxlen=8)
+        self.pipe.send(init)
+
+    def _open(self, environment: dict[str, str]) -> None:
+        """Start the process, with a pipe to it, the page, and a file for what it prints."""
         ours, theirs = socket.socketpair()
         self._page_handle, self._map = pipe.make_page()
         self.page = pipe.open_page(self._page_handle)
@@ -52,18 +70,6 @@ class Child:
         theirs.close()
         ours.setblocking(False)
         self.pipe = pipe.Pipe(ours)
-        self.started_s = time.monotonic()
-        self.ready = False
-        self.halted: tuple[int, float] | None = None
-        """Position that was told to stop, and the monotonic time at which the process is killed."""
-        self._seen = 0, 0.0
-        """Position that was last seen running, and since when."""
-        self._hurried = 0
-        self._next = 1
-        self._works: deque[Work] = deque()
-        self._functions: deque[bytes] = deque(maxlen=_FUNCTIONS)
-        self._feeds: deque[int] = deque(maxlen=8)
-        self.pipe.send(init)
 
     @property
     def fd(self) -> int:
@@ -159,7 +165,7 @@ class Child:
         if place is None or place[0] != token or not lo <= place[1] < hi:
             return
         self.page[pipe.HALT] = position
-        self.halted = position, time.monotonic() + grace_s
+        self.halted = position, self._clock() + grace_s
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGINT)
 

@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from types import FrameType
 
 from nbq import payload
@@ -32,6 +33,8 @@ _PR_SET_PDEATHSIG = 1
 class Slot:
     """The loop of one slot."""
 
+    _clock: Callable[[], float] = staticmethod(time.perf_counter)
+
     def __init__(self, link: pipe.Pipe, page: memoryview, output: int) -> None:
         self._link = link
         self._page = page
@@ -45,24 +48,32 @@ class Slot:
         init = self._next()
         if not isinstance(init, pipe.Init):
             return
-        self._key = init.payload_key
-        self._runner = Runner(init.payload_key, init.engine, init.element_limit, self._output)
+        self.begin(init)
         trouble = _prepare(init)
         redirect(self._runner)
         signal.signal(signal.SIGINT, self._on_interrupt)
         signal.signal(signal.SIGURG, self._on_hurry)
         signal.siginterrupt(signal.SIGURG, False)  # it must not be felt by what runs
         self._link.send(pipe.Hello(os.getpid(), trouble))
-        while True:
-            message = self._next()
-            if isinstance(message, pipe.Work):
-                self._work(message)
-            elif isinstance(message, pipe.FunctionBody):
-                self._runner.add_function(message)
-            elif isinstance(message, pipe.Feeding):
-                self._runner.add_feed(message)
-            else:
-                return
+        while self.take(self._next()):
+            pass
+
+    def begin(self, init: pipe.Init) -> None:
+        """Be ready to run elements."""
+        self._key = init.payload_key
+        self._runner = Runner(init.payload_key, init.engine, init.element_limit, self._output)
+
+    def take(self, message: pipe.ToSlot | None) -> bool:
+        """Do what the supervisor says; returns False when that is to end."""
+        if isinstance(message, pipe.Work):
+            self._work(message)
+        elif isinstance(message, pipe.FunctionBody):
+            self._runner.add_function(message)
+        elif isinstance(message, pipe.Feeding):
+            self._runner.add_feed(message)
+        else:
+            return False
+        return True
 
     def _next(self) -> pipe.ToSlot | None:
         while not self._queue:
@@ -101,9 +112,9 @@ class Slot:
             if page[pipe.BLOCKED_FROM] <= position < page[pipe.BLOCKED_TO]:
                 break
             index = work.lo + place
-            began = time.perf_counter()
+            began = self._clock()
             ended = self._element(work, index, call, broken)
-            now = time.perf_counter()
+            now = self._clock()
             if ended is None:
                 self._send(index + 1)
                 continue
@@ -137,7 +148,7 @@ class Slot:
         """Send what has ended, and start a new batch."""
         if self._batch.states:
             self._link.send(self._batch.results())
-        self._sent_s = time.perf_counter()
+        self._sent_s = self._clock()
         self._batch = Batch(self._batch.work, next_lo)
 
     def _send_large(

@@ -93,6 +93,10 @@ class Supervisor:
         tunnel: What the connection goes through, or None.
     """
 
+    # What an engine inside this process has in place of real time and of processes (nbq.local).
+    _clock: Callable[[], float] = staticmethod(time.monotonic)
+    _spawn: Callable[[dict[str, str], pipe.Init], Child] = staticmethod(Child)
+
     def __init__(
         self,
         options: EngineOptions,
@@ -145,7 +149,7 @@ class Supervisor:
         try:
             for number in range(self._options.slots):
                 self._start(number)
-            self._hello(time.monotonic())
+            self._hello(self._clock())
             while not self._done():
                 self._turn()
             return 0
@@ -176,7 +180,7 @@ class Supervisor:
         if not self._endpoint.address:
             wait_s = _LOOK_S
         messages, ready = self._endpoint.receive(wait_s, self._fds.keys())
-        now_s = time.monotonic()
+        now_s = self._clock()
         for message in messages:
             self._from_hub(message, now_s)
         for fd in ready:
@@ -264,7 +268,7 @@ class Supervisor:
         traffic.arrived.clear()
         for name in traffic.departed:
             number, outcome = self._pending.pop(name)
-            session.ended(number, [(outcome, b"")], time.monotonic())
+            session.ended(number, [(outcome, b"")], self._clock())
         traffic.departed.clear()
         if session.connected:
             session.outbox.extend(traffic.messages())
@@ -288,7 +292,7 @@ class Supervisor:
         init = pipe.Init(
             self._key, self._name, options.include, options.sys_path, options.cwd, options.element_limit
         )
-        child = self._children[number] = Child(slot_environment(self._connection.path), init)
+        child = self._children[number] = self._spawn(slot_environment(self._connection.path), init)
         self._fds[child.fd] = number
 
     def _from_slot(self, number: int, now_s: float) -> None:
