@@ -29,7 +29,16 @@ UV_LOCK = ROOT / "requirements" / "uv.lock"
 DEV_LOCK = ROOT / "requirements" / "dev.lock"
 
 # The programs that some tests start, and the Debian packages they come in.
-DEBIAN_PACKAGES = {"ip": "iproute2", "ssh": "openssh-client", "sshd": "openssh-server"}
+DEBIAN_PACKAGES = {
+    "ip": "iproute2",
+    "memcached": "memcached",
+    "postgres": "postgresql",
+    "redis-server": "redis-server",
+    "ssh": "openssh-client",
+    "sshd": "openssh-server",
+}
+# Where Debian puts such programs, beside what PATH names.
+PLACES = ["/usr/sbin", "/sbin", *map(str, Path("/usr/lib/postgresql").glob("*/bin"))]
 # What `check` looks at.
 SOURCES = ["nbq", "tests", "benchmarks", "dev.py"]
 
@@ -79,7 +88,7 @@ def lock(arguments: list[str]) -> int:
     """Write requirements/*.lock again from pyproject.toml; --upgrade takes newer releases."""
     inputs: dict[Path, list[str]] = {
         UV_LOCK: ["--group", "bootstrap"],
-        DEV_LOCK: ["pyproject.toml", "--group", "dev"],
+        DEV_LOCK: ["pyproject.toml", "--all-extras", "--group", "dev"],
     }
     options = ["--quiet", "--universal", "--generate-hashes", "--no-header", "--python-version", "3.11"]
     for path, given in inputs.items():
@@ -193,7 +202,7 @@ def must(*command: str | Path) -> None:
 
 def install_debian_packages() -> None:
     """Install the Debian packages that tests need and that are missing, when root; else say which."""
-    search = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+    search = os.pathsep.join([os.environ.get("PATH", os.defpath), *PLACES])
     missing = [name for tool, name in DEBIAN_PACKAGES.items() if shutil.which(tool, path=search) is None]
     if not missing:
         return
