@@ -10,11 +10,12 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from nbq import payload, wire
-from nbq.canvas import Plan, TaskRef
-from nbq.core.model import Graph, NodeSpec, Options
-from nbq.errors import PayloadTooLarge
+from nbq.canvas import Plan, PlannedNode, TaskRef
+from nbq.core.model import Graph, NodeSpec, On, Options
+from nbq.errors import InvalidSignature, PayloadTooLarge
 from nbq.frames import MESSAGE_LIMIT
 from nbq.replica import Replica
 from nbq.tasks import Task
@@ -121,12 +122,22 @@ def seal_plan(
     blocks: list[Block] = []
     for number, node in enumerate(plan.nodes):
         if isinstance(node.ref, Task):
-            fed = (None,) if node.fed else ()
-            for args, kwargs in node.calls:
-                node.ref.check((*fed, *args), kwargs)
+            _check_calls(node, node.ref)
         elements = (payload.dump_call(args, dict(kwargs)) for args, kwargs in node.calls)
         blocks.extend(sealer.blocks(run, number, graph.nodes[number].function, elements))
     return PlannedRun(run, graph, blocks, functions)
+
+
+def _check_calls(node: PlannedNode, task: Task[..., Any]) -> None:
+    """Check that a task can be called as it will be; an errback gets an id, or (request, exc, traceback)."""
+    for args, kwargs in node.calls:
+        if node.fed and node.on is On.FAILURE and not task.bind:
+            try:
+                task.check((None, None, None, *args), kwargs)
+                continue
+            except InvalidSignature:
+                pass  # then it is one that takes an id
+        task.check((None, *args) if node.fed else args, kwargs)
 
 
 def stage(run: bytes, graph: Graph, blocks: list[Block]) -> tuple[list[wire.Stage], wire.Submit]:

@@ -11,10 +11,10 @@ import functools
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from nbq.canvas import EMPTY, Signature, bind_registry, run_options
+from nbq.canvas import EMPTY, MAP, STARMAP, Canvas, Signature, bind_registry, group, run_options, signature
 from nbq.canvas.options import check_names, merge
 from nbq.context import current_task
 from nbq.current import current_client
@@ -141,6 +141,18 @@ class Task(Generic[P, R]):
 
     subtask = signature
 
+    def map(self, items: Iterable[Any]) -> Signature:
+        """Return one task that calls this one with each item, one after another, and gives the list."""
+        return Signature(self).map(items)
+
+    def starmap(self, items: Iterable[Iterable[Any]]) -> Signature:
+        """Return one task that calls this one with the arguments in each item, and gives the list."""
+        return Signature(self).starmap(items)
+
+    def chunks(self, items: Iterable[Iterable[Any]], n: int) -> group:
+        """Return a group of tasks, each of which calls this one with the arguments in n of the items."""
+        return Signature(self).chunks(items, n)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by name where another process can import it, else by value."""
         if _registry.get(self.name) is self and not goes_by_value(self.run):
@@ -239,6 +251,27 @@ def _find_by_dots(name: str) -> Task[..., Any] | None:
 def _empty(*_fed: Any) -> list[Any]:
     """Return what an empty group is worth."""
     return []
+
+
+@task(name=MAP)
+def _map(task: Signature | dict[str, Any], items: list[Any]) -> list[Any]:
+    """Call a signature with each item."""
+    sig = _to_call(task)
+    return [sig(item) for item in items]
+
+
+@task(name=STARMAP)
+def _starmap(task: Signature | dict[str, Any], items: list[Iterable[Any]]) -> list[Any]:
+    """Call a signature with the arguments in each item."""
+    sig = _to_call(task)
+    return [sig(*item) for item in items]
+
+
+def _to_call(task: Signature | dict[str, Any]) -> Canvas:
+    sig = signature(task)
+    if isinstance(sig, Signature) and isinstance(sig.ref, str):
+        sig.ref = find_task(sig.ref, None)
+    return sig
 
 
 bind_registry(registered)

@@ -9,8 +9,16 @@ from __future__ import annotations
 
 from nbq.canvas.compose import chain, chord, group
 from nbq.canvas.draw import draw_svg, draw_text
-from nbq.canvas.options import OPTION_NAMES, run_options
-from nbq.canvas.plan import Plan, PlannedNode, plan
+from nbq.canvas.maps import MAP, STARMAP
+from nbq.canvas.options import (
+    OPTION_NAMES,
+    ClientOptions,
+    RetryPolicy,
+    bind_timezone,
+    client_options,
+    run_options,
+)
+from nbq.canvas.plan import Plan, PlannedNode, plan, plan_replacement
 from nbq.canvas.signature import (
     Canvas,
     Signature,
@@ -23,25 +31,32 @@ from nbq.canvas.tree import EMPTY, Branch, Empty, Leaf, Tree, parent_of, tree_of
 
 __all__ = [
     "EMPTY",
+    "MAP",
     "OPTION_NAMES",
+    "STARMAP",
     "Branch",
     "Canvas",
+    "ClientOptions",
     "Empty",
     "Leaf",
     "Plan",
     "PlannedNode",
+    "RetryPolicy",
     "Signature",
     "TaskRef",
     "Tree",
     "bind_registry",
     "bind_submitter",
+    "bind_timezone",
     "chain",
     "chord",
+    "client_options",
     "draw_svg",
     "draw_text",
     "group",
     "parent_of",
     "plan",
+    "plan_replacement",
     "run_options",
     "signature",
     "tree_of",

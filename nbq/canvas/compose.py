@@ -56,14 +56,15 @@ class group(_Members):  # noqa: N801 - Celery's name
 
     Args:
         tasks: Signatures, or one iterable of them (a generator is consumed at once).
+        options: For every member; ``fail_fast=True`` cancels the others when one has failed.
     """
 
     __slots__ = ()
 
     kind = "group"
 
-    def __init__(self, *tasks: Member | Iterable[Member]) -> None:
-        super().__init__()
+    def __init__(self, *tasks: Member | Iterable[Member], **options: Any) -> None:
+        super().__init__(options=options)
         self.tasks = _collect("a group", tasks)
 
     def __repr__(self) -> str:
@@ -79,14 +80,15 @@ class chain(_Members):  # noqa: N801 - Celery's name
 
     Args:
         tasks: Signatures, or one iterable of them.
+        options: For every step, as those of ``apply_async``.
     """
 
     __slots__ = ()
 
     kind = "chain"
 
-    def __init__(self, *tasks: Member | Iterable[Member]) -> None:
-        super().__init__()
+    def __init__(self, *tasks: Member | Iterable[Member], **options: Any) -> None:
+        super().__init__(options=options)
         self.tasks = []
         for task in _collect("a chain", tasks):
             if isinstance(task, chain) and task.bare:
@@ -107,9 +109,12 @@ class chord(Canvas):  # noqa: N801 - Celery's name
     Args:
         header: A group, an iterable of signatures, or one signature (a header of one member).
         body: What to run then; may be given later, as in ``chord(header)(body)``.
+        propagate: False for a body that runs also when members have failed; their exceptions stand in the
+            list, in the places of their values.
+        options: For every task, as those of ``apply_async``.
     """
 
-    __slots__ = ("body", "header")
+    __slots__ = ("body", "header", "propagate")
 
     kind = "chord"
 
@@ -117,14 +122,23 @@ class chord(Canvas):  # noqa: N801 - Celery's name
         self,
         header: Member | Iterable[Member],
         body: Member | None = None,
+        propagate: bool = True,
+        **options: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(options=options)
+        self.propagate = propagate
         self.header = header if isinstance(header, group) else group(*_collect("a chord", (header,)))
         self.body = None if body is None else to_canvas(body, "the body of a chord")
 
     def members(self) -> list[Canvas]:
         """Return its header and its body."""
         return [self.header] if self.body is None else [self.header, self.body]
+
+    def set(self, immutable: bool | None = None, propagate: bool | None = None, **options: Any) -> Self:
+        """Change its options, or whether its body runs only if the whole header succeeded; return it."""
+        if propagate is not None:
+            self.propagate = propagate
+        return super().set(immutable, **options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Submit it. Without a body so far, the first argument is the body."""
@@ -136,27 +150,30 @@ class chord(Canvas):  # noqa: N801 - Celery's name
 
     def __repr__(self) -> str:
         """Return it as it could be written."""
-        return f"chord({_listed(self.header.tasks, ', ', '[]')}, {self.body!r}){_extra(self)}"
+        more = "" if self.propagate else ", propagate=False"
+        return f"chord({_listed(self.header.tasks, ', ', '[]')}, {self.body!r}{more}){_extra(self)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
         body = None if self.body is None else self.body.to_dict()
-        return {**super().to_dict(), "header": self.header.to_dict(), "body": body}
+        own = {"header": self.header.to_dict(), "body": body, "propagate": self.propagate}
+        return {**super().to_dict(), **own}
 
     @classmethod
     def _load(cls, data: Mapping[str, Any]) -> chord:
-        return cls(to_canvas(data["header"]), data.get("body"))
+        return cls(to_canvas(data["header"]), data.get("body"), bool(data.get("propagate", True)))
 
     def _copy(self) -> Self:
         copy = object.__new__(type(self))
         copy.header = self.header.clone()
         copy.body = None if self.body is None else self.body.clone()
+        copy.propagate = self.propagate
         copy.args = self.args
         copy.immutable = self.immutable
         return copy
 
     def _data(self) -> tuple[Any, ...]:
-        return self.header, self.body, *super()._data()
+        return self.header, self.body, self.propagate, *super()._data()
 
 
 def join(left: object, right: object) -> chain | chord:
@@ -168,8 +185,10 @@ def join(left: object, right: object) -> chain | chord:
     new = to_canvas(right, "|").clone()
     if isinstance(left, group):
         return chord(left.clone(), new)
-    if isinstance(left, chord) and left.body is None and left.bare:
-        return chord(left.header.clone(), new)
+    if isinstance(left, chord) and left.body is None:
+        whole = left.clone()
+        whole.body = new
+        return whole
     joined = chain(left if isinstance(left, chain) and left.bare else left.clone())
     joined.tasks += new.tasks if isinstance(new, chain) and new.bare else [new]
     return joined

@@ -2,35 +2,34 @@
 
 One pass; it recurses into nesting, never along a chain. What it decides (design, section 5):
 
-* members of a group with the same steps (task, options, immutability) are one array for each step;
+* members of a group with the same steps (task, options, immutability, links) are one array for each step;
 * a chord is its group as a list, then its body after that list; so is a group followed by anything;
 * nested chains are spliced, nested groups unrolled; a chain that ends in a group stays one member;
 * a group of one member inside a chain is that member, a chord's header never is; outside a header a
   group of exactly one chain or chord that ends in a group is that chain or chord;
-* an empty group is a node of the builtin task ``EMPTY``; right after a group it is nothing.
+* an empty group is a node of the builtin task ``EMPTY``; right after a group it is nothing;
+* links and errbacks are nodes outside the value. Steps of a chain that share an errback have one, after
+  the last of them; a chord has one after its header list beside those of its body.
 
 It never serialises anything and never looks into arguments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nbq.canvas.compose import chain, chord, group
-from nbq.canvas.options import ENTRY_OPTIONS, check_names, given_id, merge, run_options
-from nbq.canvas.signature import Canvas, Signature, TaskRef
+from nbq.canvas.lines import Call, Line, Lines, Step
+from nbq.canvas.options import ClientOptions, client_options, current_defaults, given_id, merge, run_options
+from nbq.canvas.shapes import NOTHING, Given, Part, check_depth, is_empty, is_nothing, members_of, steps_of
+from nbq.canvas.signature import Canvas, Signature, TaskRef, checked
 from nbq.canvas.tree import EMPTY, Tree, parent_of, tree_of
-from nbq.core.model import NONE, Graph, Item, Nested, NodeSpec, Options, Slice
+from nbq.core.model import NONE, Graph, Item, Nested, NodeSpec, On, Options, Slice
 from nbq.errors import InvalidSignature
 
-__all__ = ["Plan", "PlannedNode", "is_nothing", "plan"]
-
-_DEPTH_LIMIT = 100
-"""How deep canvases may be nested; the hub has the same limit on lists."""
-
-Call = tuple[tuple[Any, ...], Mapping[str, Any]]
+__all__ = ["Plan", "PlannedNode", "plan", "plan_replacement"]
 
 _NO_KWARGS: Mapping[str, Any] = {}
 
@@ -42,11 +41,13 @@ class PlannedNode:
     Args:
         ref: The task, or its name.
         options: How to run it.
+        client: How its calls are sent.
         calls: The arguments of each element; one call for all of them if ``shared``.
     """
 
     ref: TaskRef | str
     options: Options
+    client: ClientOptions
     after_node: int = NONE
     after_list: int = NONE
     fed: bool = False
@@ -54,11 +55,31 @@ class PlannedNode:
     shared: bool = True
     calls: list[Call] = field(default_factory=list)
     ids: dict[int, str] = field(default_factory=dict)
+    on: On = On.SUCCESS
+    given_node: int = NONE
+    given_list: int = NONE
+    told: int = NONE
+    header: int = NONE
 
     @property
     def task(self) -> str:
         """The name of the task."""
         return self.ref if isinstance(self.ref, str) else self.ref.name
+
+    @property
+    def serializer(self) -> str:
+        """How its arguments are to be serialised; empty for the configured way."""
+        return self.client.serializer or ""
+
+    @property
+    def compression(self) -> str:
+        """How its arguments are to be compressed; empty for the configured way."""
+        return self.client.compression or ""
+
+    @property
+    def headers(self) -> dict[str, Any] | None:
+        """What travels with its calls for the task to read."""
+        return self.client.headers
 
     def add(self, call: Call) -> None:
         """Add an element. Calls with the very same objects as arguments are held once."""
@@ -81,6 +102,12 @@ class PlannedNode:
             shared=self.shared,
             options=self.options,
             ids=self.ids,
+            on=self.on,
+            given_node=self.given_node,
+            given_list=self.given_list,
+            told=self.told,
+            header=self.header,
+            bare_name=isinstance(self.ref, str),
         )
 
 
@@ -92,13 +119,15 @@ class Plan:
         nodes: In an order in which nothing comes before what it follows.
         lists: Their items, as in ``core.model.Graph``.
         value: The slice of one element or the list that the canvas gives.
-        list_after: What the group of each list followed, or None.
+        before: By list: what its group followed, if anything.
+        client: How the canvas as a whole is to be sent.
     """
 
     nodes: list[PlannedNode]
     lists: list[list[Item]]
     value: Slice | Nested
-    list_after: list[Slice | Nested | None]
+    before: dict[int, Slice | Nested]
+    client: ClientOptions
 
     @property
     def tree(self) -> Tree:
@@ -107,12 +136,12 @@ class Plan:
 
     def parent(self, of: Slice | Nested) -> Slice | Nested | None:
         """Return what an element (a slice of one) or a list followed: its result's ``parent``."""
-        return self.list_after[of.number] if isinstance(of, Nested) else parent_of(self, of)
+        return parent_of(self, of)
 
     def graph(self, address_of: Callable[[TaskRef | str], bytes]) -> Graph:
         """Return it for the wire. ``address_of`` gives the content address of a task's function."""
         nodes = [node.spec(address_of(node.ref)) for node in self.nodes]
-        return Graph(nodes, self.lists, self.value)
+        return Graph(nodes, self.lists, self.value, before=self.before)
 
 
 def plan(
@@ -127,112 +156,97 @@ def plan(
         canvas: What to plan; it is not changed, and may be changed afterwards.
         args: Put before the arguments of what starts first.
         kwargs: Merged over the keyword arguments of what starts first.
-        options: For every task; ``eta`` and ``countdown`` for what starts first, ``task_id`` for
-            what ends last.
+        options: For every task; ``eta`` and ``countdown`` for what starts first, ``task_id`` and ``link``
+            for what ends last.
 
     Raises:
         InvalidSignature: The canvas or an option cannot mean anything.
     """
     if is_nothing(canvas):
         raise InvalidSignature("an empty chain has no value and cannot be planned")
-    check_names(options)
-    given = _Given(tuple(args), dict(kwargs or {}), merge({}, options))
+    given = Given(tuple(args), dict(kwargs or {}), merge({}, checked(options)))
     planner = _Planner()
-    value = planner.place(canvas, given, None, 0)
-    return Plan(planner.nodes, planner.lists, value, planner.list_after)
+    value = planner.place(canvas, given, _START, 0)
+    for node in planner.nodes:
+        if node.header != NONE:
+            node.header = planner.headers[node.header]
+    sending = client_options(merge(canvas.options, options))
+    return Plan(planner.nodes, planner.lists, value, planner.before, sending)
 
 
-def is_nothing(canvas: Canvas) -> bool:
-    """Return whether a canvas is a chain without any step."""
-    return isinstance(canvas, chain) and all(is_nothing(task) for task in canvas.tasks)
+def plan_replacement(canvas: Canvas) -> Plan:
+    """Return the graph of what a running task is to be replaced by.
+
+    Raises:
+        InvalidSignature: As for ``plan``; or it is empty.
+    """
+    if is_nothing(canvas):
+        raise InvalidSignature("cannot replace with an empty chain: it has no value")
+    return plan(canvas)
+
+
+_Value = Slice | Nested
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
-    """What a canvas gets from those around it, and from the call.
+class _After:
+    """What the entries of a canvas follow.
 
     Args:
-        args: For what starts first, before its own.
-        kwargs: For what starts first, over its own.
-        options: Over its own. ENTRY_OPTIONS are for what starts first, ``task_id`` for what ends last.
-        blocked: Whether a canvas around it is immutable, so that what starts first is not fed.
+        value: A slice of one element (of an array: element by element), or a list.
+        on: What has to become of it.
+        given: For FAILURE and SETTLED: what the guarded part itself followed.
+        told: As in ``core.model.NodeSpec``.
     """
 
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
-    blocked: bool = False
+    value: _Value | None = None
+    on: On = On.SUCCESS
+    given: _Value | None = None
+    told: int = NONE
 
-    def into(self, canvas: Canvas) -> _Given:
-        """Return what the members of a canvas get, when it gets this."""
-        if canvas.bare:
-            return self
-        options = merge(canvas.options, self.options)
-        if canvas.immutable:
-            return _Given(canvas.args, canvas.kwargs, options, True)
-        return _Given(self.args + canvas.args, {**canvas.kwargs, **self.kwargs}, options, self.blocked)
-
-    def part(self, first: bool, last: bool) -> _Given:
-        """Return what a step of a chain gets of this."""
-        if first and last:
-            return self
-        dropped = ENTRY_OPTIONS if not first else frozenset()
-        if not last:
-            dropped |= {"task_id"}
-        options = self.options
-        if options and not dropped.isdisjoint(options):
-            options = {name: value for name, value in options.items() if name not in dropped}
-        if first:
-            return self if options is self.options else replace(self, options=options)
-        return _Given(options=options) if options else _NOTHING
+    @property
+    def gate(self) -> _Value | None:
+        """What has succeeded whenever an entry fails by itself; None if it can fail in no other way."""
+        if self.on is On.SUCCESS:
+            return self.value
+        return self.given if self.on is On.SETTLED else None
 
 
-_NOTHING = _Given()
-
-_Value = Slice | Nested
-_Member = tuple[Canvas, _Given]
-_Key = tuple[int | str, bool, tuple[tuple[str, Any], ...]]
+_START = _After()
 
 
 @dataclass(slots=True)
-class _Step:
-    """One task of a member, resolved: all but its arguments makes it equal to others."""
+class _Opened:
+    """The arrays of a line, and those of the lines that hang on it (None for a canvas that is no line)."""
 
-    sig: Signature
-    given: _Given
-    options: dict[str, Any]
-    key: _Key
+    nodes: list[int]
+    hanging: list[_Opened | None]
 
 
 class _Planner:
-    """The state of one pass."""
+    """The state of one pass. A node's header is numbered by ``headers`` until all lists have a number."""
 
     def __init__(self) -> None:
         self.nodes: list[PlannedNode] = []
         self.lists: list[list[Item]] = []
-        self.list_after: list[_Value | None] = []
-        self._options: dict[_Key, Options] = {}
+        self.before: dict[int, _Value] = {}
+        self.headers: list[int] = []
+        self._header = NONE
+        self._defaults = current_defaults()
+        self._lines = Lines(self._defaults)
+        self._options: dict[Hashable, tuple[Options, ClientOptions]] = {}
         self._ids: set[str] = set()
 
-    def place(self, canvas: Canvas, given: _Given, after: _Value | None, depth: int) -> _Value:
+    # -------------------------------------------------------------- canvases
+
+    def place(self, canvas: Canvas, given: Given, after: _After, depth: int) -> _Value:
         """Plan a canvas after something; return what its value is."""
-        if depth > _DEPTH_LIMIT:
-            raise InvalidSignature(f"canvases are nested more than {_DEPTH_LIMIT} deep")
+        check_depth(depth)
         match canvas:
             case Signature():
-                step = self._resolve(canvas, given)
-                node = self._open(step, after)
-                self._add(step, node)
-                return Slice(node, 0, 1)
+                return self._run(self._lines.along([(canvas, given)], depth), after, depth)
             case group():
-                own = given.into(canvas)
-                _refuse_id(own)
-                members = _members(canvas, own, depth)
-                if len(members) == 1 and isinstance(members[0][0], chain | chord):
-                    _refuse_id(members[0][1])
-                    value = self.place(*members[0], after, depth + 1)
-                    return value if self._is_many(value) else self._list([value], after)
-                return self._fan(members, after, depth)
+                return self._group(canvas, given.into(canvas), after, depth)
             case chain():
                 return self._chain(canvas, given.into(canvas), after, depth)
             case chord():
@@ -240,171 +254,212 @@ class _Planner:
             case _:
                 raise InvalidSignature(f"{canvas!r} is no signature, group, chain or chord")
 
-    def _chain(self, canvas: chain, given: _Given, after: _Value | None, depth: int) -> _Value:
+    def _group(self, canvas: group, given: Given, after: _After, depth: int) -> _Value:
+        _refuse_id(given)
+        links, own = given.take("link")
+        members = members_of(canvas, own, depth)
+        if len(members) == 1 and isinstance(members[0][0], chain | chord):
+            _refuse_id(members[0][1])
+            value = self.place(*members[0], after, depth + 1)
+            if not self._is_many(value):
+                value = self._list([value], after)
+        else:
+            value = self._fan(members, after, depth)
+        self._attach(links, _After(value, On.LINK), depth)
+        return value
+
+    def _chain(self, canvas: chain, given: Given, after: _After, depth: int) -> _Value:
+        steps = steps_of(canvas, given, depth)
+        last = max([number for number, step in enumerate(steps) if not is_empty(step[0])], default=-1)
         value: _Value | None = None
-        for step, own in _steps(canvas, given, depth):
-            before = after if value is None else value
-            if isinstance(step, list):
-                _refuse_id(own)
-                if not step and isinstance(value, Nested):
-                    continue
-                value = self._fan(step, before, depth)
+        waiting: tuple[list[Canvas], _After] | None = None  # errbacks of a header, until it has a body
+        at = 0
+        while at < len(steps):
+            step, own = steps[at]
+            if isinstance(value, Nested) and isinstance(step, group) and is_empty(step):
+                self._attach(own.into(step).take("link")[0], _After(value, On.LINK), depth)
+                at += 1
+                continue
+            first, upto, errbacks = len(self.nodes), at + 1, []
+            if isinstance(step, Signature):
+                while upto < len(steps) and isinstance(steps[upto][0], Signature):
+                    upto += 1
+                value = self._run(self._lines.along(steps[at:upto], depth), after, depth)
+            elif isinstance(step, group):
+                if at < last:
+                    errbacks, own = own.take("link_error")
+                value = self._header_of(step, own, after, depth, at < last)
             else:
-                value = self.place(step, own, before, depth + 1)
+                value = self.place(step, own, after, depth + 1)
+            if waiting:
+                self._attach(waiting[0], replace(waiting[1], told=first), depth)
+            waiting = (errbacks, _After(value, On.FAILURE, after.gate)) if errbacks else None
+            after, at = _After(value), upto
         if value is None:
             raise InvalidSignature("an empty chain has no value; it cannot be a member or a body")
         return value
 
-    def _chord(self, canvas: chord, given: _Given, after: _Value | None, depth: int) -> _Value:
+    def _chord(self, canvas: chord, given: Given, after: _After, depth: int) -> _Value:
         if canvas.body is None:
             raise InvalidSignature("a chord needs a body: chord(header, body) or chord(header)(body)")
-        head = given.part(first=True, last=False).into(canvas.header)
-        value = self._fan(_members(canvas.header, head, depth), after, depth)
+        errbacks, head = given.part(first=True, last=False).take("link_error")
+        header = value = self._header_of(canvas.header, head, after, depth, True)
         tail = given.part(first=False, last=True)
-        if isinstance(canvas.body, group) and _is_empty(canvas.body):
-            return value
-        return self.place(canvas.body, tail, value, depth + 1)
+        if is_empty(canvas.body):
+            own = tail.into(canvas.body)
+            _refuse_id(own)
+            self._attach(own.take("link")[0], _After(value, On.LINK), depth)
+        elif canvas.propagate:
+            value = self.place(canvas.body, tail, _After(header), depth + 1)
+        else:
+            value = self.place(canvas.body, tail, _After(header, On.SETTLED, after.gate), depth + 1)
+        if canvas.propagate and isinstance(header, Nested):
+            guard = _After(header, On.FAILURE, after.gate, self._first(value))
+            self._attach(errbacks, guard, depth)
+        return value
 
-    def _fan(self, members: Sequence[_Member], after: _Value | None, depth: int) -> _Value:
+    def _header_of(self, canvas: group, given: Given, after: _After, depth: int, header: bool) -> _Value:
+        """Plan a group that something may follow; return the list of its values."""
+        own = given.into(canvas)
+        _refuse_id(own)
+        links, own = own.take("link")
+        outer = self._header
+        if header:
+            self._header = len(self.headers)
+            self.headers.append(NONE)
+        value = self._fan(members_of(canvas, own, depth), after, depth)
+        if header and isinstance(value, Nested):
+            self.headers[self._header] = value.number
+        self._header = outer
+        self._attach(links, _After(value, On.LINK), depth)
+        return value
+
+    def _fan(self, members: Sequence[Part], after: _After, depth: int) -> _Value:
         """Plan what runs at the same time; return the list of its values."""
         if not members:
-            node = self._open(self._resolve(Signature(EMPTY, immutable=True), _NOTHING), after)
-            self.nodes[node].add(((), _NO_KWARGS))
-            return Slice(node, 0, 1)
-        buckets: dict[tuple[_Key, ...], list[int]] = {}
+            return self._run(self._lines.along([(_EMPTY_SIG, NOTHING)], depth), after, depth)
+        buckets: dict[Hashable, _Opened] = {}
         items: list[Item] = []
         for canvas, given in members:
             _refuse_id(given)
-            steps = self._tasks_of(canvas, given, depth)
-            if steps is None:
+            line = self._lines.of(canvas, given, depth)
+            if line is None:
                 items.append(self.place(canvas, given, after, depth + 1))
                 continue
-            key = tuple([step.key for step in steps])
-            nodes = buckets.get(key)
-            if nodes is None:
-                nodes = buckets[key] = []
-                before = after
-                for step in steps:
-                    nodes.append(self._open(step, before))
-                    before = Slice(nodes[-1], 0, 1)
-            for step, node in zip(steps, nodes, strict=True):
-                self._add(step, node)
-            size = self.nodes[nodes[-1]].size
-            _extend(items, Slice(nodes[-1], size - 1, size))
+            if line.key is None:
+                items.append(self._run(line, after, depth))
+                continue
+            opened = buckets.get(line.key)
+            if opened is None:
+                opened = buckets[line.key] = self._open_line(line, after, depth)
+            self._add_line(line, opened)
+            size = self.nodes[opened.nodes[-1]].size
+            _extend(items, Slice(opened.nodes[-1], size - 1, size))
         return self._list(items, after)
 
-    def _tasks_of(self, canvas: Canvas, given: _Given, depth: int) -> list[_Step] | None:
-        """Return the steps of a member that is a task or a chain of tasks, else None."""
-        if isinstance(canvas, Signature):
-            return [self._resolve(canvas, given)]
-        if not isinstance(canvas, chain):
-            return None
-        steps = _steps(canvas, given.into(canvas), depth)
-        if not steps:
-            return None
-        resolved: list[_Step] = []
-        for step, own in steps:
-            if not isinstance(step, Signature):
-                return None
-            resolved.append(self._resolve(step, own))
-        return resolved
+    def _attach(self, links: list[Canvas], after: _After, depth: int) -> None:
+        """Plan links or errbacks: outside of the value, and of every header."""
+        outer, self._header = self._header, NONE
+        for link in links:
+            if not is_nothing(link):
+                self.place(link, NOTHING, after, depth + 1)
+        self._header = outer
 
-    def _resolve(self, sig: Signature, given: _Given) -> _Step:
-        ref = sig.ref
-        if sig.options or given.options:
-            options = merge(sig.options, given.options)
-            shape = tuple(sorted([pair for pair in options.items() if pair[0] != "task_id"]))
-            try:
-                hash(shape)
-            except TypeError:
-                raise InvalidSignature(f"an option of {sig!r} does not fit: {options}") from None
-        else:
-            options, shape = sig.options, ()
-        immutable = sig.immutable or given.blocked
-        return _Step(sig, given, options, (ref if isinstance(ref, str) else id(ref), immutable, shape))
+    # -------------------------------------------------------------- lines
 
-    def _open(self, step: _Step, after: _Value | None) -> int:
+    def _run(self, line: Line, after: _After, depth: int) -> Slice:
+        """Plan a line of which there is one."""
+        opened = self._open_line(line, after, depth)
+        self._add_line(line, opened)
+        return Slice(opened.nodes[-1], 0, 1)
+
+    def _open_line(self, line: Line, after: _After, depth: int) -> _Opened:
+        """Start the arrays of a line and of what hangs on it."""
+        nodes: list[int] = []
+        before = after
+        for step in line.steps:
+            nodes.append(self._open(step, before))
+            before = _After(Slice(nodes[-1], 0, 1))
+        opened = _Opened(nodes, [])
+        outer, self._header = self._header, NONE
+        for part in line.hanging:
+            gate = after.gate if part.first == 0 else Slice(nodes[part.first - 1], 0, 1)
+            follow = _After(Slice(nodes[part.last], 0, 1), part.on, gate if part.on is On.FAILURE else None)
+            if isinstance(part.what, Line):
+                opened.hanging.append(self._open_line(part.what, follow, depth + 1))
+            else:
+                self.place(part.what, NOTHING, follow, depth + 1)
+                opened.hanging.append(None)
+        self._header = outer
+        return opened
+
+    def _add_line(self, line: Line, opened: _Opened) -> None:
+        """Add one element to each array of a line and of what hangs on it."""
+        for step, node in zip(line.steps, opened.nodes, strict=True):
+            self._add(step, node)
+        for part, arrays in zip(line.hanging, opened.hanging, strict=True):
+            if arrays is not None:
+                assert isinstance(part.what, Line)
+                self._add_line(part.what, arrays)
+
+    def _open(self, step: Step, after: _After) -> int:
         """Start the array of a step; return its number."""
-        ref = step.sig.ref
-        options = self._options.get(step.key)
-        if options is None:
-            basis = {} if isinstance(ref, str) else ref.options
-            options = self._options[step.key] = run_options(merge(basis, step.options))
-        node = PlannedNode(ref, options, fed=after is not None and not step.key[1])
-        if isinstance(after, Slice):
-            node.after_node = after.node
-        elif after is not None:
-            node.after_list = after.number
+        known = self._options.get(step.key)
+        if known is None:
+            given = self._defaults.finish(merge(self._defaults.basis(step.ref), step.options))
+            known = self._options[step.key] = run_options(given), client_options(given)
+        fed = after.value is not None and not step.immutable
+        node = PlannedNode(step.ref, *known, fed=fed, on=after.on, header=self._header)
+        node.after_node, node.after_list = _numbers(after.value)
+        node.given_node, node.given_list = _numbers(after.given)
+        if node.after_list != NONE:
+            node.told = after.told
         self.nodes.append(node)
         return len(self.nodes) - 1
 
-    def _add(self, step: _Step, number: int) -> None:
+    def _add(self, step: Step, number: int) -> None:
         """Add the call of a step to its array."""
-        sig, given, node = step.sig, step.given, self.nodes[number]
-        args, kwargs = sig.args, sig.kwargs
-        if not sig.immutable:
-            if given.args:
-                args = given.args + args
-            if given.kwargs:
-                kwargs = {**kwargs, **given.kwargs}
+        node = self.nodes[number]
         if "task_id" in step.options:
             name = given_id(step.options["task_id"])
             if name in self._ids:
                 raise InvalidSignature(f"two tasks have the same task_id {name!r}")
             self._ids.add(name)
             node.ids[node.size] = name
+        args, kwargs = step.call
         node.add((args, dict(kwargs) if kwargs else _NO_KWARGS))
 
-    def _list(self, items: list[Item], after: _Value | None) -> Nested:
+    # -------------------------------------------------------------- values
+
+    def _list(self, items: list[Item], after: _After) -> Nested:
+        if after.value is not None:
+            self.before[len(self.lists)] = after.value
         self.lists.append(items)
-        self.list_after.append(after)
         return Nested(len(self.lists) - 1)
 
     def _is_many(self, value: _Value) -> bool:
-        return isinstance(value, Nested) or self.nodes[value.node].ref == EMPTY
+        return isinstance(value, Nested) or self.nodes[value.node].task == EMPTY
+
+    def _first(self, value: _Value) -> int:
+        """Return the node of the first element of a value."""
+        while isinstance(value, Nested):
+            value = self.lists[value.number][0]
+        return value.node
 
 
-def _is_empty(canvas: group) -> bool:
-    return all(isinstance(task, group) and _is_empty(task) for task in canvas.tasks)
+_EMPTY_SIG = Signature(EMPTY, immutable=True)
 
 
-def _refuse_id(given: _Given) -> None:
+def _refuse_id(given: Given) -> None:
     if given.options and "task_id" in given.options:
         raise InvalidSignature("a group has no single task to have a task_id; give one to a member")
 
 
-def _members(canvas: group, given: _Given, depth: int) -> list[_Member]:
-    """Return the members of a group, those of groups in it in their places."""
-    if depth > _DEPTH_LIMIT:
-        raise InvalidSignature(f"canvases are nested more than {_DEPTH_LIMIT} deep")
-    members: list[_Member] = []
-    for task in canvas.tasks:
-        if isinstance(task, group):
-            members += _members(task, given.into(task), depth + 1)
-        else:
-            members.append((task, given))
-    return members
-
-
-def _steps(canvas: chain, given: _Given, depth: int) -> list[tuple[Canvas | list[_Member], _Given]]:
-    """Return the steps of a chain, those of chains in it in their places; a group as its members."""
-    if depth > _DEPTH_LIMIT:
-        raise InvalidSignature(f"canvases are nested more than {_DEPTH_LIMIT} deep")
-    tasks = [task for task in canvas.tasks if not is_nothing(task)]
-    steps: list[tuple[Canvas | list[_Member], _Given]] = []
-    for number, task in enumerate(tasks):
-        own = given.part(number == 0, number == len(tasks) - 1)
-        step: Canvas | list[_Member] = task
-        if isinstance(task, group):
-            own = own.into(task)
-            step = _members(task, own, depth + 1)
-            if len(step) == 1:
-                step, own = step[0]
-        if isinstance(step, chain):
-            steps += _steps(step, own.into(step), depth + 1)
-        else:
-            steps.append((step, own))
-    return steps
+def _numbers(value: _Value | None) -> tuple[int, int]:
+    """Return a value as the numbers of a node and a list, one of which is NONE."""
+    if value is None:
+        return NONE, NONE
+    return (value.node, NONE) if isinstance(value, Slice) else (NONE, value.number)
 
 
 def _extend(items: list[Item], part: Slice) -> None:

@@ -6,16 +6,16 @@ shape (``plan`` does) or sends anything (the bound submitter does).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from reprlib import Repr
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
-from nbq.canvas.options import check_names, merge
+from nbq.canvas.options import LINKS, check_names, listed, merge
 from nbq.errors import InvalidSignature, UnknownTask
 
 if TYPE_CHECKING:
-    from nbq.canvas.compose import chain, chord
+    from nbq.canvas.compose import chain, chord, group
     from nbq.canvas.plan import Plan
 
 __all__ = [
@@ -25,6 +25,8 @@ __all__ = [
     "bind_registry",
     "bind_submitter",
     "call_text",
+    "checked",
+    "found_task",
     "signature",
     "to_canvas",
 ]
@@ -52,17 +54,24 @@ class _Hooks:
     """How canvases reach what they must not import."""
 
     submit: Callable[[Plan], Any] | None = None
-    lookup: Callable[[str], Callable[..., Any] | None] | None = None
+    lookup: Callable[[str], TaskRef | None] | None = None
 
 
 def bind_submitter(submit: Callable[[Plan], Any]) -> None:
     """Let ``submit`` send the plans of all canvases; what it returns is the result object."""
-    _Hooks.submit = submit
+    _Hooks.submit = staticmethod(submit)
 
 
-def bind_registry(lookup: Callable[[str], Callable[..., Any] | None]) -> None:
-    """Let ``lookup`` find tasks by name, so that a signature by name can be run here."""
-    _Hooks.lookup = lookup
+def bind_registry(lookup: Callable[[str], TaskRef | None]) -> None:
+    """Let ``lookup`` find tasks by name: the name of one that is known here is as good as the task."""
+    _Hooks.lookup = staticmethod(lookup)
+
+
+def found_task(ref: TaskRef | str) -> TaskRef | str:
+    """Return the task of a name if it is known here, else the name."""
+    if not isinstance(ref, str) or _Hooks.lookup is None:
+        return ref
+    return _Hooks.lookup(ref) or ref
 
 
 class Canvas:
@@ -92,11 +101,8 @@ class Canvas:
     ) -> None:
         self.args = _positional(args)
         self.kwargs = dict(kwargs) if kwargs else {}
-        self.options = {}
+        self.options = merge({}, checked(options)) if options else {}
         self.immutable = immutable
-        if options:
-            check_names(options)
-            self.options = merge({}, options)
 
     def __init_subclass__(cls) -> None:
         """Make the sort known to ``to_canvas``."""
@@ -107,6 +113,11 @@ class Canvas:
     def bare(self) -> bool:
         """Whether it has nothing of its own beside its members."""
         return not (self.args or self.kwargs or self.options or self.immutable)
+
+    @property
+    def id(self) -> str | None:
+        """The id that it was given for what ends last in it; others are made when it is submitted."""
+        return self.options.get("task_id")
 
     def members(self) -> list[Canvas]:
         """Return the canvases that it is made of, in order."""
@@ -125,9 +136,26 @@ class Canvas:
             copy.kwargs = {**self.kwargs, **kwargs} if kwargs else dict(self.kwargs)
         else:
             copy.kwargs = dict(self.kwargs)
-        if options:
-            check_names(options)
-        copy.options = merge(self.options, options)
+        copy.options = merge(self.options, checked(options)) if options else dict(self.options)
+        for name in LINKS:
+            if name in copy.options:
+                copy.options[name] = [to_canvas(link).clone() for link in listed(copy.options[name])]
+        return copy
+
+    def replace(
+        self,
+        args: tuple[Any, ...] | list[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Return a copy with these arguments and options in the place of its own; None keeps its own."""
+        copy = self.clone()
+        if args is not None:
+            copy.args = _positional(args)
+        if kwargs is not None:
+            copy.kwargs = dict(kwargs)
+        if options is not None:
+            copy.options = merge({}, checked(options))
         return copy
 
     def set(self, immutable: bool | None = None, **options: Any) -> Self:
@@ -135,13 +163,46 @@ class Canvas:
 
         Args:
             immutable: Whether it ignores results and arguments that would be put before its own.
-            options: See ``OPTION_NAMES``.
+            options: See ``OPTION_NAMES``; ``link`` and ``link_error`` replace those that it has.
         """
-        check_names(options)
-        self.options = merge(self.options, options)
+        new = checked(options)
+        kept = {name: old for name, old in self.options.items() if name not in LINKS or new.get(name) is None}
+        self.options = merge(kept, new)
         if immutable is not None:
             self.immutable = immutable
         return self
+
+    def freeze(self, task_id: str) -> Self:
+        """Give what ends last in it the id that its result is to have, and return it."""
+        return self.set(task_id=task_id)
+
+    def link(self, callback: Canvas | Mapping[str, Any]) -> Canvas:
+        """Run ``callback`` with its value when it has succeeded; return the callback.
+
+        It is no part of the value. For a chain it follows the last step, for a chord the body, for a group
+        the list of all values. One that equals another is not added again.
+        """
+        return self._link("link", callback)
+
+    def link_error(self, errback: Canvas | Mapping[str, Any]) -> Canvas:
+        """Run ``errback`` when it has failed for good; return the errback.
+
+        In a chain it is called for the step that failed, in a group for each member that did; in a chord for
+        the body, and once if the header failed, however many of its members did.
+        """
+        return self._link("link_error", errback)
+
+    def on_error(self, errback: Canvas | Mapping[str, Any]) -> Self:
+        """Run ``errback`` as ``link_error`` does; return this canvas."""
+        self.link_error(errback)
+        return self
+
+    def _link(self, name: str, given: Canvas | Mapping[str, Any]) -> Canvas:
+        link = to_canvas(given, name)
+        if _leads_to(link, self):
+            raise InvalidSignature(f"{name}: {_short(link)} would be called by itself; clone() it first")
+        self.options = merge(self.options, {name: [link]})
+        return link
 
     def delay(self, *args: Any, **kwargs: Any) -> Any:
         """Submit it with these arguments before its own; return its result object."""
@@ -157,7 +218,8 @@ class Canvas:
 
         An empty chain does nothing and returns None.
         """
-        from nbq.canvas.plan import is_nothing, plan  # plan knows canvases, so they meet here
+        from nbq.canvas.plan import plan  # it knows canvases, so they meet here
+        from nbq.canvas.shapes import is_nothing
 
         if is_nothing(self):
             return None
@@ -198,9 +260,9 @@ class Canvas:
         """Return it as plain data: JSON can hold it if it can hold the arguments."""
         return {
             "kind": self.kind,
-            "args": list(self.args),
-            "kwargs": dict(self.kwargs),
-            "options": {name: _plain(value) for name, value in self.options.items()},
+            "args": [_argument(value) for value in self.args],
+            "kwargs": {name: _argument(value) for name, value in self.kwargs.items()},
+            "options": {name: _option(name, value) for name, value in self.options.items()},
             "immutable": self.immutable,
         }
 
@@ -266,13 +328,9 @@ class Signature(Canvas):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task here with these arguments before its own, and return its value."""
-        function: Callable[..., Any] | None
-        if isinstance(self.ref, str):
-            function = _Hooks.lookup(self.ref) if _Hooks.lookup else None
-            if function is None:
-                raise UnknownTask(f"no task is called {self.ref!r} here; import its module, or use delay()")
-        else:
-            function = self.ref
+        function = found_task(self.ref)
+        if isinstance(function, str):
+            raise UnknownTask(f"no task is called {function!r} here; import its module, or use delay()")
         if self.immutable:
             return function(*self.args, **self.kwargs)
         return function(*args, *self.args, **{**self.kwargs, **kwargs})
@@ -280,6 +338,24 @@ class Signature(Canvas):
     def __repr__(self) -> str:
         """Return it as a call."""
         return f"{self.task}({call_text(self)})"
+
+    def map(self, items: Iterable[Any]) -> Signature:
+        """Return one task that calls this one with each item, one after another, and gives the list."""
+        from nbq.canvas.maps import map_signature  # it makes signatures, so they meet here
+
+        return map_signature(self, items)
+
+    def starmap(self, items: Iterable[Iterable[Any]]) -> Signature:
+        """Return one task that calls this one with the arguments in each item, and gives the list."""
+        from nbq.canvas.maps import starmap_signature
+
+        return starmap_signature(self, items)
+
+    def chunks(self, items: Iterable[Iterable[Any]], n: int) -> group:
+        """Return a group of tasks, each of which calls this one with the arguments in n of the items."""
+        from nbq.canvas.maps import chunks_group
+
+        return chunks_group(self, items, n)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data, with the task by name."""
@@ -317,7 +393,7 @@ def signature(
         options: See ``OPTION_NAMES``.
     """
     if isinstance(task, (Canvas, Mapping)):
-        return to_canvas(task).clone(args, kwargs).set(immutable or None, **options)
+        return to_canvas(task).clone(args, kwargs, **options).set(immutable or None)
     return Signature(task, args, kwargs, options, immutable)
 
 
@@ -338,6 +414,22 @@ def to_canvas(value: object, where: str = "a canvas") -> Canvas:
         f"{where} takes signatures, not {_short(value)} ({type(value).__name__}): a value is given"
         f" as an argument of one, as in task.s({_short(value)})"
     )
+
+
+def checked(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return options whose names are known, with their links and errbacks as lists of canvases.
+
+    Raises:
+        InvalidSignature: An option does not exist, or a link is no canvas.
+    """
+    check_names(options)
+    if not any(options.get(name) is not None for name in LINKS):
+        return options
+    copy = dict(options)
+    for name in LINKS:
+        if copy.get(name) is not None:
+            copy[name] = [to_canvas(link, name) for link in listed(copy[name])]
+    return copy
 
 
 def call_text(canvas: Canvas) -> str:
@@ -368,7 +460,27 @@ def _positional(args: object) -> tuple[Any, ...]:
     return tuple(args)
 
 
-def _plain(value: object) -> object:
+def _leads_to(start: Canvas, wanted: Canvas) -> bool:
+    """Return whether a canvas is another, or has it among its members or links."""
+    pending, seen = [start], set[int]()
+    while pending:
+        canvas = pending.pop()
+        if canvas is wanted:
+            return True
+        if id(canvas) not in seen:
+            seen.add(id(canvas))
+            pending += canvas.members()
+            pending += [to_canvas(link) for name in LINKS for link in listed(canvas.options.get(name))]
+    return False
+
+
+def _argument(value: object) -> object:
+    return value.to_dict() if isinstance(value, Canvas) else value
+
+
+def _option(name: str, value: object) -> object:
+    if name in LINKS:
+        return [to_canvas(link).to_dict() for link in listed(value)]
     if isinstance(value, datetime):
         return value.isoformat()
     return value.total_seconds() if isinstance(value, timedelta) else value

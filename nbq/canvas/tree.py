@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,6 +37,11 @@ class GraphLike(Protocol):
     @property
     def lists(self) -> list[list[Item]]:
         """The items of its lists."""
+        ...
+
+    @property
+    def before(self) -> Mapping[int, Slice | Nested]:
+        """By list: what its group followed, if anything."""
         ...
 
 
@@ -113,12 +118,14 @@ def tree_of(graph: GraphLike, value: Slice | Nested) -> Tree:
     return Branch(value.number, parts, starts)
 
 
-def parent_of(graph: GraphLike, element: Slice) -> Slice | Nested | None:
-    """Return what an element (a slice of one) followed, or None if it came first."""
-    node = graph.nodes[element.node]
+def parent_of(graph: GraphLike, of: Slice | Nested) -> Slice | Nested | None:
+    """Return what an element (a slice of one) or the group of a list followed, or None if it came first."""
+    if isinstance(of, Nested):
+        return graph.before.get(of.number)
+    node = graph.nodes[of.node]
     if node.after_list != NONE:
         return Nested(node.after_list)
     if node.after_node == NONE:
         return None
-    index = 0 if graph.nodes[node.after_node].size == 1 else element.lo
+    index = 0 if graph.nodes[node.after_node].size == 1 else of.lo
     return Slice(node.after_node, index, index + 1)

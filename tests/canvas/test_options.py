@@ -1,12 +1,24 @@
 """Options: their names, how they merge, and what they mean to the hub."""
 
 import math
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 import pytest
 
-from nbq.canvas import OPTION_NAMES, run_options
-from nbq.canvas.options import ENTRY_OPTIONS, check_names, given_id, merge
+from nbq.canvas import OPTION_NAMES, Signature, run_options
+from nbq.canvas.options import (
+    CALL_OPTIONS,
+    ENTRY_OPTIONS,
+    EXIT_OPTIONS,
+    ClientOptions,
+    RetryPolicy,
+    _Hooks,
+    bind_timezone,
+    check_names,
+    client_options,
+    given_id,
+    merge,
+)
 from nbq.core.model import Options
 from nbq.errors import InvalidSignature
 
@@ -22,18 +34,42 @@ def refused(**options: object) -> str:
 
 def test_the_names_of_options():
     assert sorted(OPTION_NAMES) == [
-        "cancel_grace", "countdown", "eta", "expires", "ignore_result", "priority", "queue", "task_id",
+        "acks_late", "add_to_parent", "cancel_grace", "compression", "countdown", "eta", "expires",
+        "fail_fast", "headers", "ignore_result", "link", "link_error", "priority", "queue", "rate_limit",
+        "result_compression", "result_serializer", "retry", "retry_policy", "serializer", "shadow",
+        "soft_time_limit", "task_id", "time_limit",
     ]  # fmt: skip
     assert sorted(ENTRY_OPTIONS) == ["countdown", "eta"]
+    assert sorted(EXIT_OPTIONS) == ["link", "task_id"]
+    assert sorted(CALL_OPTIONS) == ["link", "link_error", "task_id"]
 
 
 def test_an_option_that_does_not_exist_is_named_beside_those_that_do():
     with pytest.raises(InvalidSignature) as error:
         check_names({"queue": "a", "prioritty": 3})
     assert str(error.value) == (
-        "there is no option 'prioritty'; the options are cancel_grace, countdown, eta, expires,"
-        " ignore_result, priority, queue, task_id"
+        "there is no option 'prioritty'; the options are acks_late, add_to_parent, cancel_grace, compression,"
+        " countdown, eta, expires, fail_fast, headers, ignore_result, link, link_error, priority, queue,"
+        " rate_limit, result_compression, result_serializer, retry, retry_policy, serializer, shadow,"
+        " soft_time_limit, task_id, time_limit"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "spelling"),
+    [
+        ("exchange", "name the queue that the task is to wait in, as in queue='reports'"),
+        ("exchange_type", "name the queue that the task is to wait in, as in queue='reports'"),
+        ("routing_key", "name the queue that the task is to wait in, as in queue='reports'"),
+        ("delivery_mode", "how durable tasks are is one setting of the hub (durability)"),
+        ("group_id", "a group keeps count by itself; no member needs its id"),
+        ("chord", "a chord is written chord(header, body) or group(…) | body"),
+    ],
+)
+def test_an_option_of_celery_that_means_nothing_is_refused_with_what_to_write(name, spelling):
+    text = refused(**{name: "x"})
+    assert text.startswith(f"there is no option {name!r}: ")
+    assert spelling in text
 
 
 @pytest.mark.parametrize(
@@ -84,8 +120,126 @@ def test_instants_are_in_their_own_time_zone():
     there = NOON.astimezone(timezone(timedelta(hours=8)))
     assert run_options({"eta": there}) == Options(eta_s=NOON.timestamp())
     assert run_options({"eta": "2026-01-02T12:00:00+00:00"}) == Options(eta_s=NOON.timestamp())
-    naive = NOON.astimezone().replace(tzinfo=None)
+
+
+@pytest.fixture
+def zone(monkeypatch: pytest.MonkeyPatch) -> list[tzinfo | None]:
+    """Return a list whose only item is the configured zone."""
+    configured: list[tzinfo | None] = [None]
+    monkeypatch.setattr(_Hooks, "zone", None)
+    bind_timezone(lambda: configured[0])
+    return configured
+
+
+@pytest.mark.parametrize("naive", [datetime(2026, 1, 2, 20), "2026-01-02T20:00:00"])
+def test_a_time_without_a_zone_is_in_the_configured_one(zone, naive):
+    zone[0] = timezone(timedelta(hours=8))
+    assert run_options({"eta": naive}) == Options(eta_s=NOON.timestamp())
     assert run_options({"expires": naive}) == Options(expires_at_s=NOON.timestamp())
+
+
+@pytest.mark.parametrize("name", ["eta", "expires"])
+def test_a_time_without_a_zone_is_refused_where_none_is_configured(zone, name, monkeypatch):
+    text = (
+        f"{name}='2026-01-02T20:00' has no time zone and none is configured: write"
+        " datetime(…, tzinfo=ZoneInfo('Europe/Paris')), or set timezone"
+    )
+    assert refused(**{name: "2026-01-02T20:00"}) == text
+    monkeypatch.setattr(_Hooks, "zone", None)
+    assert refused(**{name: "2026-01-02T20:00"}) == text
+    assert zone == [None]
+
+
+def test_limits_and_how_a_task_is_run_and_shown():
+    given = {
+        "time_limit": timedelta(minutes=1), "soft_time_limit": 50, "acks_late": False, "fail_fast": True,
+        "shadow": "report", "result_serializer": "json", "result_compression": "zlib",
+    }  # fmt: skip
+    assert run_options(given) == Options(
+        time_limit_s=60.0, soft_time_limit_s=50.0, acks_late=False, fail_fast=True, shadow="report",
+        result_serializer="json", result_compression="zlib",
+    )  # fmt: skip
+
+
+def test_a_soft_limit_is_not_longer_than_the_limit():
+    assert refused(soft_time_limit=5, time_limit=3) == (
+        "soft_time_limit (5 s) is longer than time_limit (3 s), so it would never be met"
+    )
+    assert run_options({"soft_time_limit": 3, "time_limit": 3}).soft_time_limit_s == 3.0
+
+
+@pytest.mark.parametrize(
+    ("rate", "per_s"),
+    [
+        ("10/s", 10.0),
+        ("120/m", 2.0),
+        ("36/h", 0.01),
+        ("5", 5.0),
+        (0.5, 0.5),
+        (7, 7.0),
+        (0, None),
+        ("0/m", None),
+    ],
+)
+def test_a_rate_is_a_number_per_second(rate, per_s):
+    assert run_options({"rate_limit": rate}) == Options(rate_limit=per_s)
+
+
+@pytest.mark.parametrize("rate", ["fast", "10/d", "-1/s", -1, True, math.inf, "1/", [1]])
+def test_what_is_no_rate_is_refused(rate):
+    assert refused(rate_limit=rate) == (
+        f"rate_limit must be a number per second or a text such as '10/s' or '100/m', not {rate!r}"
+    )
+
+
+def test_what_is_the_clients_business_is_kept_from_the_hub():
+    given = {
+        "serializer": "json", "compression": "zlib", "headers": {"trace": [1]}, "retry": False,
+        "retry_policy": {"max_retries": 5, "interval_start": 1}, "add_to_parent": False, "priority": 3,
+    }  # fmt: skip
+    assert run_options(given) == Options(priority=3)
+    assert client_options(given) == ClientOptions(
+        "json", "zlib", {"trace": [1]}, False, RetryPolicy(max_retries=5, interval_start=1.0), False
+    )
+    assert client_options({"priority": 3, "serializer": None}) == ClientOptions()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field"),
+    [
+        ("serializer", "", "serializer"),
+        ("compression", 5, "compression"),
+        ("headers", ["a"], "headers"),
+        ("headers", {1: 2}, "key` in `$.headers"),
+        ("retry", "yes", "retry"),
+        ("retry_policy", {"max_retries": -1}, "retry_policy.max_retries"),
+        ("retry_policy", {"tries": 3}, "retry_policy"),
+        ("add_to_parent", 1, "add_to_parent"),
+    ],
+)
+def test_what_does_not_fit_the_client_is_refused_with_its_name(name, value, field):
+    with pytest.raises(InvalidSignature) as error:
+        client_options({name: value})
+    assert str(error.value).startswith("an option does not fit: ")
+    assert str(error.value).endswith(f"`$.{field}`" if "$" not in field else field + "`")
+
+
+def test_links_of_several_places_are_added_and_equal_ones_are_one():
+    one, two = Signature("a", (1,)), Signature("b")
+    assert merge({"link": [one]}, {"link": two}) == {"link": [one, two]}
+    assert merge({"link": one}, {"link": [Signature("a", (1,)), two]}) == {"link": [one, two]}
+    assert merge({"link_error": [one]}, {"link_error": None}) == {"link_error": [one]}
+
+
+def test_links_whose_arguments_cannot_be_compared_are_different():
+    class Odd:
+        def __eq__(self, other: object) -> bool:
+            raise ValueError("more than one element is ambiguous")
+
+        __hash__ = None  # type: ignore[assignment]
+
+    one, two = Signature("a", (Odd(),)), Signature("a", (Odd(),))
+    assert [link is one for link in merge({"link": [one]}, {"link": [two, one]})["link"]] == [True, False]
 
 
 def test_eta_and_countdown_exclude_each_other():
@@ -118,6 +272,12 @@ def test_a_time_that_is_none_is_refused(options, text):
         ("priority", "high", "priority"),
         ("ignore_result", 1, "ignore_result"),
         ("cancel_grace", -1, "cancel_grace_s"),
+        ("time_limit", 0, "time_limit_s"),
+        ("soft_time_limit", -1, "soft_time_limit_s"),
+        ("acks_late", 1, "acks_late"),
+        ("fail_fast", "no", "fail_fast"),
+        ("shadow", 5, "shadow"),
+        ("result_serializer", 5, "result_serializer"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused_with_its_name(name, value, field):

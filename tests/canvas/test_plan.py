@@ -32,7 +32,7 @@ def refused(canvas: Canvas, **options: Any) -> str:
 def test_a_signature_is_one_node():
     planned = plan(s("t", 1), (2,))
     assert nodes(planned) == [("t", 1, NONE, NONE, False)]
-    assert (planned.lists, planned.value, planned.list_after) == ([], ONE, [])
+    assert (planned.lists, planned.value, planned.before) == ([], ONE, {})
     assert planned.nodes[0].calls == [((2, 1), {})]
 
 
@@ -81,13 +81,13 @@ def test_an_immutable_body_waits_without_being_fed():
 def test_a_group_after_a_step_follows_it_as_a_whole():
     planned = plan(s("a") | group(s("b", 1), s("b", 2)) | s("c"))
     assert nodes(planned) == [("a", 1, NONE, NONE, False), ("b", 2, 0, NONE, True), ("c", 1, NONE, 0, True)]
-    assert (planned.value, planned.list_after) == (Slice(2, 0, 1), [ONE])
+    assert (planned.value, planned.before) == (Slice(2, 0, 1), {0: ONE})
 
 
 def test_groups_after_groups_follow_the_whole_list():
     planned = plan(chain(group(s("a"), s("a")), group(s("b"), s("b"), s("b")), s("c")))
     assert nodes(planned) == [("a", 2, NONE, NONE, False), ("b", 3, NONE, 0, True), ("c", 1, NONE, 1, True)]
-    assert (planned.lists, planned.list_after) == ([[Slice(0, 0, 2)], [Slice(1, 0, 3)]], [None, Nested(0)])
+    assert (planned.lists, planned.before) == ([[Slice(0, 0, 2)], [Slice(1, 0, 3)]], {1: Nested(0)})
 
 
 def test_nested_groups_are_one_list_and_chains_that_end_in_groups_are_lists():
@@ -265,8 +265,8 @@ def test_the_graph_of_a_plan():
         plan(group(Signature(task, (1,)), Signature(task, (2,), options={"task_id": "x"})) | s("b"))
     )
     assert graph.nodes == [
-        NodeSpec("t", address_of("t"), 2, options=Options(queue="q"), ids={1: "x"}),
-        NodeSpec("b", address_of("b"), after_list=0, fed=True, shared=True),
+        NodeSpec("t", address_of("t"), 2, options=Options(queue="q"), ids={1: "x"}, header=0),
+        NodeSpec("b", address_of("b"), after_list=0, fed=True, shared=True, bare_name=True),
     ]
     assert (graph.lists, graph.value, graph.each) == ([[Slice(0, 0, 2)]], Slice(1, 0, 1), False)
 

@@ -153,6 +153,7 @@ def test_plain_data_of_larger_canvases():
     assert chain(s("a")).to_dict() == {"kind": "chain", **bare, "tasks": [leaf]}
     assert chord([s("a")], s("a")).to_dict() == {
         "kind": "chord", **bare, "header": {"kind": "group", **bare, "tasks": [leaf]}, "body": leaf,
+        "propagate": True,
     }  # fmt: skip
     assert chord([s("a")]).to_dict()["body"] is None
 
