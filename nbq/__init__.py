@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from nbq.canvas import Signature, chain, chord, group, signature
     from nbq.client import Client, connect
     from nbq.cluster import Cluster
+    from nbq.codecs import register_serializer
+    from nbq.compressions import register_compression
     from nbq.context import current_task
     from nbq.errors import (
         AuthenticationError,
@@ -65,6 +67,8 @@ _MODULES = {
     "nbq.canvas": ("Signature", "chain", "chord", "group", "signature"),
     "nbq.client": ("Client", "connect"),
     "nbq.cluster": ("Cluster",),
+    "nbq.codecs": ("register_serializer",),
+    "nbq.compressions": ("register_compression",),
     "nbq.context": ("current_task",),
     "nbq.errors": (
         "AuthenticationError", "ContentDisallowed", "HubBusy", "HubError", "HubUnreachable",

@@ -51,31 +51,58 @@ class Sealer:
     Args:
         key: The payload key.
         blobs: The folder in which large blocks are written.
-        compress: Whether blocks are compressed when that pays.
+        compression: For calls that ask for none: ``auto`` or ``none``.
     """
 
-    def __init__(self, key: bytes, blobs: Path, compress: bool) -> None:
+    def __init__(self, key: bytes, blobs: Path, compression: str) -> None:
         self._key = key
         self._blobs = blobs
-        self._compress = compress
+        self.default = payload.Encoding(compression=compression)
+        """The encoding of calls that ask for none."""
+
+    def encoding(self, serializer: str = "", compression: str = "") -> payload.Encoding:
+        """Return the encoding of calls with these options, where empty ones are the default.
+
+        Raises:
+            SettingsError: There is no such compression or serializer here.
+        """
+        if not (serializer or compression):
+            return self.default
+        return payload.encoding(serializer, compression or self.default.compression)
 
     def function(self, data: bytes) -> bytes:
         """Return the content address of a function."""
         return payload.seal_function(self._key, data)[0]
 
     def blocks(
-        self, run: bytes, node: int, function: bytes, elements: Iterable[payload.Element]
+        self,
+        run: bytes,
+        node: int,
+        function: bytes,
+        elements: Iterable[payload.Element],
+        encoding: payload.Encoding | None = None,
     ) -> Iterator[Block]:
-        """Yield the blocks of a node's arguments."""
+        """Yield the blocks of a node's arguments.
+
+        Args:
+            run: The run, or the scope of an addition.
+            node: The node.
+            function: The address of its function.
+            elements: Its calls, made with the serializer of the encoding.
+            encoding: What ``encoding`` returned for its options; None for the default.
+        """
+        serializer, compression = encoding or self.default
         for lo, group in payload.pack(elements):
             where = payload.origin("args", run, node, lo, function)
             if len(group) == 1 and len(group[0]) > wire.INLINE_LIMIT:
-                name, parts = payload.seal_large(self._key, where, group[0])
+                name, parts = payload.seal_large(
+                    self._key, where, group[0], serializer=serializer, compression=compression
+                )
                 payload.write_blob(self._blobs, name, parts)
                 size = sum(len(part) for part in parts)
                 yield Block(node, lo, 1, b"", size, name)
             else:
-                data = payload.seal(self._key, where, group, compress=self._compress)
+                data = payload.seal(self._key, where, group, serializer=serializer, compression=compression)
                 yield Block(node, lo, len(group), data, len(data))
 
     def large_function(self, address: bytes, data: bytes) -> bool:
@@ -123,8 +150,12 @@ def seal_plan(
     for number, node in enumerate(plan.nodes):
         if isinstance(node.ref, Task):
             _check_calls(node, node.ref)
-        elements = (payload.dump_call(args, dict(kwargs)) for args, kwargs in node.calls)
-        blocks.extend(sealer.blocks(run, number, graph.nodes[number].function, elements))
+        encoding = sealer.encoding(node.serializer, node.compression)
+        elements = (
+            payload.dump_call(args, kwargs, node.headers, serializer=encoding.serializer)
+            for args, kwargs in node.calls
+        )
+        blocks.extend(sealer.blocks(run, number, graph.nodes[number].function, elements, encoding))
     return PlannedRun(run, graph, blocks, functions)
 
 
@@ -171,14 +202,24 @@ def stage(run: bytes, graph: Graph, blocks: list[Block]) -> tuple[list[wire.Stag
 class Batch:
     """Separate calls of one definition that will leave together."""
 
-    __slots__ = ("calls", "function", "functions", "ids", "options", "replica", "task")
+    __slots__ = ("calls", "encoding", "function", "functions", "ids", "options", "replica", "task")
 
-    def __init__(self, replica: Replica, task: str, function: bytes, data: bytes, options: Options) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        task: str,
+        function: bytes,
+        data: bytes,
+        options: Options,
+        encoding: payload.Encoding,
+    ) -> None:
         self.replica = replica
         self.task = task
         self.function = function
         self.functions = {function: data}
         self.options = options
+        self.encoding = encoding
+        """That of all its calls."""
         self.calls: list[payload.Element] = []
         self.ids: dict[int, str] = {}
 
@@ -191,11 +232,12 @@ class Batch:
         self.calls.append(call)  # last: Ctrl-C may come between any two of these
         return index
 
-    def takes(self, function: bytes, options: Options) -> bool:
+    def takes(self, function: bytes, options: Options, encoding: payload.Encoding) -> bool:
         """Return whether a call of this definition belongs here."""
         return (
             self.function == function
             and (self.options is options or self.options == options)
+            and self.encoding == encoding
             and len(self.calls) < _BATCH_CALLS
         )
 

@@ -270,7 +270,7 @@ class Link:
             case Connected():
                 self.welcome = event.welcome
                 folder = Path(event.welcome.blobs) if self.local else self._temporary
-                self.sealer = Sealer(self._key, folder, compress=not self.local)
+                self.sealer = Sealer(self._key, folder, "none" if self.local else "auto")
                 self._endpoint.session = event.welcome.session
                 self._traffic.restart()
             case Lost():
@@ -380,14 +380,16 @@ class Link:
         call: payload.Element,
         options: Options,
         task_id: str | None,
+        encoding: payload.Encoding | None = None,
     ) -> tuple[Replica, int]:
-        """Add a separate call to what leaves next; returns its run and its place there."""
+        """Add a separate call, made with this encoding, to what leaves next; returns its run and place."""
+        encoding = encoding or self.sealer.default
         with self._lock:
             batch = self._batch
-            if batch is None or task_id or not batch.takes(function, options):
+            if batch is None or task_id or not batch.takes(function, options, encoding):
                 self._close_batch()
                 replica = self._new_replica(self.mint.run(), None)
-                batch = self._batch = Batch(replica, task, function, data, options)
+                batch = self._batch = Batch(replica, task, function, data, options, encoding)
                 self._wake()
             index = batch.add(call, task_id)
             if task_id:
@@ -402,7 +404,7 @@ class Link:
             batch, self._batch = self._batch, None
             graph = batch.close()
             run = batch.replica.run
-            blocks = list(self.sealer.blocks(run, 0, batch.function, batch.calls))
+            blocks = list(self.sealer.blocks(run, 0, batch.function, batch.calls, batch.encoding))
             stages, submit = stage(run, graph, blocks)
             ready = self._complete(PlannedRun(run, graph, blocks, batch.functions))
             self._session.submit(batch.functions, stages, submit, {0: graph.nodes[0].size}, ready=ready)

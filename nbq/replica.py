@@ -168,7 +168,7 @@ class Replica:
         if not isinstance(fact, Settled) or fact.block == NONE:
             return 0.0, 0.0, ("", "")
         place = index - fact.block_lo
-        started_s, seconds, output = payload.load_extras(self.opened(fact).extras)
+        started_s, seconds, output, _ = payload.load_extras(self.opened(fact).extras)
         if place >= len(seconds):
             return started_s, 0.0, output.get(place, ("", ""))
         return started_s + sum(seconds[:place]), seconds[place], output.get(place, ("", ""))

@@ -117,6 +117,8 @@ class Work(Struct, frozen=True, array_like=True, tag=4):
     at_s: float = 0.0
     serializer: str = ""
     """Of ``calls``; empty for pickle."""
+    trouble: str = ""
+    """Why ``calls`` could not be taken from their block, where that is not its seal."""
 
     @property
     def place(self) -> tuple[bytes, int]:

@@ -23,7 +23,7 @@ import msgspec
 from nbq import context, payload
 from nbq.core.model import Many, Slice, State
 from nbq.engines.pipe import Feeding, FunctionBody, Results, Work
-from nbq.errors import IntegrityError, NbqError, UnknownTask
+from nbq.errors import ContentDisallowed, IntegrityError, NbqError, SettingsError, UnknownTask
 from nbq.tasks import find_task
 from nbq.wire import INLINE_LIMIT, Block
 
@@ -115,6 +115,12 @@ class Runner:
         self._output_size = 0
         self._functions: OrderedDict[bytes, FunctionBody | Callable[..., Any] | Exception] = OrderedDict()
         self._feeds: OrderedDict[int, tuple[bool, Any, BaseException | None]] = OrderedDict()
+        self.accept: frozenset[str] | None = None
+        """The serializers of what is read here (``accept_content``); None for all."""
+        self._serializer = ""
+        """Of the arguments of the work that was prepared."""
+        self._results = payload.Encoding()
+        """That of its results."""
         self.out, self.err = _Capture(1), _Capture(2)
         self._note = f"on engine {engine} ({socket.gethostname()}, process {os.getpid()})"
 
@@ -151,7 +157,7 @@ class Runner:
         kind, *rest = msgspec.msgpack.decode(payload.open_function(self._key, body.address, data))
         if kind == "name":
             return find_task(*rest).call_in_slot
-        function = payload.loads(rest[0])
+        function = payload.load_function(rest[0], self.accept)
         return getattr(function, "call_in_slot", function)
 
     def add_feed(self, feeding: Feeding) -> None:
@@ -165,18 +171,19 @@ class Runner:
             self._feeds.popitem(last=False)
 
     def _build(self, feeding: Feeding) -> Any:
-        places: dict[tuple[int, int], memoryview] = {}
+        places: dict[tuple[int, int], tuple[memoryview, str]] = {}
         for block in feeding.feed.blocks:
             where = payload.origin("result", feeding.run, block.node, block.lo)
-            opened = payload.unseal(self._key, where, _content(block, feeding.blobs))
+            content = _content(block, feeding.blobs)
+            opened = payload.unseal(self._key, where, content, accept=self.accept)
             for index in range(block.use_lo, block.use_hi):
-                places[block.node, index] = opened.element(index - block.lo)
+                places[block.node, index] = opened.element(index - block.lo), opened.serializer
 
         def one(node: int, index: int) -> Any:
-            element = places.get((node, index))
-            if element is None:
+            found = places.get((node, index))
+            if found is None:
                 raise IntegrityError(f"the hub sent no value of element {index} of node {node}")
-            return payload.loads(element)
+            return payload.loads(*found)
 
         def build(tree: Slice | Many) -> list[Any]:
             if isinstance(tree, Slice):
@@ -198,18 +205,27 @@ class Runner:
     # -------------------------------------------------------------- running
 
     def prepare(self, work: Work) -> list[bytes | memoryview]:
-        """Return the arguments of each element of some work.
+        """Return the arguments of each element of some work, for ``run``.
 
         Raises:
-            NbqError: A blob of arguments is not what was submitted.
+            NbqError: They may not be read here, a blob of them is not what was submitted, or there is no
+                way here to serialise results as is asked for.
         """
+        self._results = payload.Encoding()
+        self._results = payload.encoding(work.options.result_serializer, work.options.result_compression)
+        self._serializer = work.serializer
+        if work.trouble:
+            raise ContentDisallowed(work.trouble)
         if work.calls is not None:
+            payload.check_accepted(work.serializer, self.accept)
             calls: list[bytes | memoryview] = list(work.calls)
         else:
             lo = 0 if work.shared else work.lo
             where = payload.origin("args", work.run, work.node, lo, work.function)
-            opened = payload.unseal(self._key, where, payload.map_blob(Path(work.blobs), work.blob))
+            content = payload.map_blob(Path(work.blobs), work.blob)
+            opened = payload.unseal(self._key, where, content, accept=self.accept)
             calls = [opened.element(0)]
+            self._serializer = opened.serializer
         return calls * (work.hi - work.lo) if work.shared else calls
 
     def run(
@@ -229,21 +245,22 @@ class Runner:
             value = self._call(work, index, call)
             if work.ignore_result:
                 return _SUCCESS, b"", ""
-            return _SUCCESS, payload.dumps(value, "result", self._limit), ""
+            return _SUCCESS, payload.dumps(value, "result", self._limit, self._results.serializer), ""
         except Halted:
             raise
         except BaseException as error:  # user code: SystemExit and KeyboardInterrupt are failures too
             note = f"{self._note}, attempt {work.attempt}"
             skip = 0 if isinstance(error, NbqError) else 2
-            if isinstance(error, UnknownTask | IntegrityError):
+            if isinstance(error, UnknownTask | IntegrityError | ContentDisallowed):
                 skip = None  # no code of the user's ran
-            return _FAILURE, payload.dump_failure(error, note, skip), payload.summary(error)
+            failure = payload.dump_failure(error, note, skip, self._results.serializer)
+            return _FAILURE, failure, payload.summary(error)
 
     def _call(self, work: Work, index: int, call: bytes | memoryview) -> Any:
         function = self.function(work.function)
         if not call:
             raise IntegrityError("the arguments of this task are not as they were sealed")
-        args, kwargs = payload.load_call(call)
+        args, kwargs, _ = payload.load_call(call, self._serializer)
         feed = self._feeds.get(work.token)
         if feed is not None:
             each, value, error = feed
@@ -307,10 +324,22 @@ class Batch:
     def results(self) -> Results:
         """Return the message for the supervisor."""
         failed = self.states.count(_SUCCESS) < len(self.states)
+        serializer, compression = _result_encoding(self.work)
         return Results(
             self.work.token, self.lo, self.lo + len(self.states), bytes(self.states) if failed else b"",
-            self.elements, self.started_s, self.seconds, self.errors, self.output,
+            self.elements, self.started_s, self.seconds, self.errors, self.output, serializer=serializer,
+            compression=compression,
         )  # fmt: skip
+
+
+def _result_encoding(work: Work) -> tuple[str, str]:
+    """Return serializer and compression of results; an empty compression leaves it to the supervisor."""
+    options = work.options
+    try:
+        serializer, compression = payload.encoding(options.result_serializer, options.result_compression)
+    except SettingsError:  # then all of its elements are failures that say so
+        return "", ""
+    return serializer, compression if options.result_compression else ""
 
 
 def large(
@@ -318,7 +347,10 @@ def large(
 ) -> Results:
     """Write a large result as a blob of its own, and return the message for the supervisor."""
     where = payload.origin("result", work.run, work.node, index)
-    name, parts = payload.seal_large(key, where, element, extras)
+    serializer, compression = _result_encoding(work)
+    name, parts = payload.seal_large(
+        key, where, element, extras, serializer=serializer, compression=compression or "none"
+    )
     payload.write_blob(Path(work.blobs), name, parts)
     size = sum(len(part) for part in parts)
     return Results(

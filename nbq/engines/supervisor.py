@@ -26,7 +26,13 @@ from nbq.engines import pipe
 from nbq.engines.child import Child
 from nbq.engines.session import EngineSession, Halt, Run, TakeBack
 from nbq.engines.tunnel import Tunnel
-from nbq.errors import AuthenticationError, HubUnreachable, IntegrityError, VersionMismatch
+from nbq.errors import (
+    AuthenticationError,
+    ContentDisallowed,
+    HubUnreachable,
+    IntegrityError,
+    VersionMismatch,
+)
 from nbq.settings import (
     Connection,
     refresh_endpoints,
@@ -340,8 +346,16 @@ class Supervisor:
         block = b""
         if not lease.ignore_result or results.states:
             where = payload.origin("result", lease.run, lease.node, results.lo)
-            extras = payload.dump_extras(results.started_s, results.seconds, results.output)
-            block = payload.seal(self._key, where, results.elements, extras, compress=self.session.fetch)
+            extras = payload.dump_extras(
+                results.started_s,
+                results.seconds,
+                results.output,
+                {0: results.children} if results.children else {},
+            )
+            block = payload.seal(
+                self._key, where, results.elements, extras, serializer=results.serializer,
+                compression=results.compression or ("auto" if self.session.fetch else "none"),
+            )  # fmt: skip
         outcome = Outcome(
             results.token, results.lo, results.hi, results.states, len(block), "", seconds,
             results.errors,
@@ -410,28 +424,35 @@ class Supervisor:
             child.send(pipe.FunctionBody(lease.function, data, self._blobs))
         if lease.feed is not None and not child.knows_feed(order.token):
             child.send(pipe.Feeding(order.token, lease.run, lease.feed, self._blobs))
+        calls, serializer, trouble = self._calls(lease, order)
         work = pipe.Work(
             child.next_position(order.hi - order.lo), order.token, lease.run, lease.node, order.lo,
-            order.hi, lease.attempt, lease.task, lease.function, self._calls(lease, order),
+            order.hi, lease.attempt, lease.task, lease.function, calls,
             lease.shared, lease.args.blob, self._blobs, lease.ignore_result, lease.ids,
+            options=lease.options, serializer=serializer, trouble=trouble,
         )  # fmt: skip
         child.gave(work)
         child.send(work)
 
-    def _calls(self, lease: wire.Lease, order: Run) -> list[bytes] | None:
-        """Return the arguments of some elements; None if they are a blob, which the slot opens."""
+    def _calls(self, lease: wire.Lease, order: Run) -> tuple[list[bytes] | None, str, str]:
+        """Return the arguments of some elements, what made them, and why they cannot be read.
+
+        None if they are a blob, which the slot opens. What may be read at all is the slot's to say.
+        """
         args = lease.args
         if args.blob:
-            return None
+            return None, "", ""
         lo = 0 if lease.shared else args.lo
         where = payload.origin("args", lease.run, lease.node, lo, lease.function)
         try:
             block = payload.unseal(self._key, where, args.data)
-        except IntegrityError:
-            return [b""] * (1 if lease.shared else order.hi - order.lo)  # each fails, with the reason
+        except (IntegrityError, ContentDisallowed) as error:  # each element fails, with the reason
+            trouble = str(error) if isinstance(error, ContentDisallowed) else ""
+            return [b""] * (1 if lease.shared else order.hi - order.lo), "", trouble
         if lease.shared:
-            return [bytes(block.element(0))]
-        return [bytes(view) for view in block.elements(order.lo - lo, order.hi - lo)]
+            return [bytes(block.element(0))], block.serializer, ""
+        views = block.elements(order.lo - lo, order.hi - lo)
+        return [bytes(view) for view in views], block.serializer, ""
 
 
 def run_engine(options: EngineOptions) -> int:

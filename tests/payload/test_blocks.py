@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from typing import Any, Literal
 
-import lz4.frame
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbq import payload
-from nbq.errors import IntegrityError
+from nbq import compressions, payload
+from nbq.errors import ContentDisallowed, IntegrityError
 
 KEY = bytes(range(32))
 RUN = bytes(range(16))
 PLACE = payload.origin("result", RUN, 3, 256)
+
+
+COMPRESSIONS = ["none", "auto", "bzip2", "gzip", "lz4", "zlib", "zstd"]
 
 
 def elements_of(block: payload.OpenBlock) -> list[bytes]:
@@ -23,9 +26,13 @@ def elements_of(block: payload.OpenBlock) -> list[bytes]:
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
-@given(st.lists(st.binary(max_size=200), min_size=1, max_size=50), st.binary(max_size=50), st.booleans())
-def test_a_block_is_opened_as_it_was_sealed(elements: list[bytes], extras: bytes, compress: bool) -> None:
-    data = payload.seal(KEY, PLACE, elements, extras, compress=compress)
+@given(
+    st.lists(st.binary(max_size=200), min_size=1, max_size=50),
+    st.binary(max_size=50),
+    st.sampled_from(COMPRESSIONS),
+)
+def test_a_block_is_opened_as_it_was_sealed(elements: list[bytes], extras: bytes, compression: str) -> None:
+    data = payload.seal(KEY, PLACE, elements, extras, compression=compression)
     opened = payload.unseal(KEY, PLACE, data)
     assert (elements_of(opened), opened.extras) == (elements, extras)
     assert [bytes(opened.element(i)) for i in range(opened.count)] == elements
@@ -56,10 +63,9 @@ def test_packing_fills_blocks_of_64_kib_and_leaves_large_elements_alone() -> Non
     assert groups == [(0, 2), (2, 1), (3, 1), (4, 2)]
 
 
-@pytest.mark.parametrize("compress", [False, True], ids=["plain", "lz4"])
-def test_a_block_with_any_byte_changed_is_refused(compress: bool) -> None:
-    data = payload.seal(KEY, PLACE, [b"a" * 40, b"b" * 200], b"extras", compress=compress)
-    assert (data[16 + 2] == 1) is compress
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_a_block_with_any_byte_changed_is_refused(compression: str) -> None:
+    data = payload.seal(KEY, PLACE, [b"a" * 40, b"b" * 200], b"extras", compression=compression)
     for at in range(len(data)):
         changed = bytearray(data)
         changed[at] ^= 0x10
@@ -148,47 +154,118 @@ def test_a_block_of_one_element_starts_on_a_boundary_of_64_bytes() -> None:
 def test_compression_is_used_only_where_it_pays() -> None:
     text = [b"the same words again and again " * 50]
     noise = [bytes((i * 7919 * (i + 13)) % 251 for i in range(3000))]
-    assert len(payload.seal(KEY, PLACE, text, compress=True)) < len(text[0]) // 5
-    assert payload.seal(KEY, PLACE, [b"tiny"], compress=True) == payload.seal(KEY, PLACE, [b"tiny"])
-    assert elements_of(payload.unseal(KEY, PLACE, payload.seal(KEY, PLACE, noise, compress=True))) == noise
+    assert len(payload.seal(KEY, PLACE, text, compression="auto")) < len(text[0]) // 5
+    assert payload.seal(KEY, PLACE, [b"tiny"], compression="auto") == payload.seal(KEY, PLACE, [b"tiny"])
+    assert (
+        elements_of(payload.unseal(KEY, PLACE, payload.seal(KEY, PLACE, noise, compression="auto"))) == noise
+    )
 
 
-def forged(count: int, lengths: list[int], rest: bytes, compression: int = 1, version: int = 1) -> bytes:
+def forged(
+    count: int,
+    lengths: list[int],
+    rest: bytes,
+    compression: bytes = b"",
+    serializer: bytes = b"",
+    version: int = 2,
+) -> bytes:
     """Return a block with a true seal that no honest peer would make."""
-    body = struct.pack(f"<BBBBI{len(lengths)}Q", version, 0, compression, 0, count, *lengths) + rest
+    head = struct.pack(
+        f"<BBBBI{len(lengths)}Q", version, len(serializer), len(compression), 0, count, *lengths
+    )
+    body = head + serializer + compression + rest
     return payload._mac(KEY, PLACE, [body]) + body
 
 
-def test_a_bomb_is_refused_by_the_size_that_it_names() -> None:
-    bomb = forged(1, [1 << 40], (1 << 40).to_bytes(8, "little") + lz4.frame.compress(bytes(1000)))
+SQUEEZED = [name for name in COMPRESSIONS if name not in {"none", "auto"}]
+
+
+@pytest.mark.parametrize("name", SQUEEZED)
+def test_a_bomb_is_refused_by_the_size_that_it_names(name: str) -> None:
+    squeezed = compressions.compress(name, bytes(1000))
+    bomb = forged(1, [1 << 40], (1 << 40).to_bytes(8, "little") + squeezed, name.encode())
     with pytest.raises(IntegrityError, match=r"would expand to 1,099,511,627,776 bytes"):
         payload.unseal(KEY, PLACE, bomb)
 
 
-def test_a_bomb_that_understates_its_size_is_refused_without_being_expanded() -> None:
-    squeezed = lz4.frame.compress(bytes(64 * 1024 * 1024))
-    bomb = forged(1, [64 * 1024 * 1024], (1000).to_bytes(8, "little") + squeezed)
-    with pytest.raises(IntegrityError, match="shorter than it says"):
-        payload.unseal(KEY, PLACE, bomb)
+@pytest.mark.parametrize("name", SQUEEZED)
+def test_a_bomb_that_understates_its_size_is_refused_without_being_expanded(name: str) -> None:
+    size = 64 * 1024 * 1024
+    squeezed = compressions.compress(name, bytes(size))
+    bomb = forged(1, [size], (1000).to_bytes(8, "little") + squeezed, name.encode())
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            IntegrityError, match=f"cannot be expanded by {name}: it has more than 1,000 bytes"
+        ):
+            payload.unseal(KEY, PLACE, bomb)
+        assert tracemalloc.get_traced_memory()[1] < 8 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", SQUEEZED)
+@pytest.mark.parametrize("content", [b"", b"short", b"\0" * 99], ids=len)
+def test_content_that_is_not_of_the_size_it_says_is_refused(name: str, content: bytes) -> None:
+    squeezed = compressions.compress(name, content)
+    with pytest.raises(IntegrityError, match="does not expand to the size that it says"):
+        payload.unseal(KEY, PLACE, forged(1, [100], (100).to_bytes(8, "little") + squeezed, name.encode()))
+
+
+@pytest.mark.parametrize("name", SQUEEZED)
+def test_content_that_is_cut_or_is_something_else_is_refused(name: str) -> None:
+    squeezed = compressions.compress(name, bytes(range(100)))
+    for data in (squeezed[:-1], squeezed[: len(squeezed) // 2], b"", b"something else", squeezed + b"more"):
+        with pytest.raises(IntegrityError, match="expand"):
+            payload.unseal(KEY, PLACE, forged(1, [100], (100).to_bytes(8, "little") + data, name.encode()))
 
 
 @pytest.mark.parametrize(
     ("block", "reason"),
     [
-        (forged(1, [100], (100).to_bytes(8, "little") + lz4.frame.compress(b"short")), "does not expand"),
-        (forged(1, [5], (5).to_bytes(8, "little") + b"no lz4 frame"), "cannot be expanded"),
-        (forged(1, [1000], b"x" * 10, compression=0), "shorter than it says"),
-        (forged(1, [1], b"x", version=2), "version 2 and codec 0 cannot be read here"),
+        (forged(1, [1000], b"x" * 10), "shorter than it says"),
+        (forged(3, [], b"x" * 10), "shorter than it says"),
+        (forged(1, [1], b"x", version=1), "version 1 cannot be read here"),
+        (forged(1, [1], b"x", serializer=b"\xff"), "letters that no name has"),
+        (forged(1, [1], bytes(9), compression=b"\xff"), "letters that no name has"),
     ],
-    ids=["size", "frame", "lengths", "version"],
+    ids=["lengths", "count", "version", "serializer", "compression"],
 )
 def test_a_sealed_block_that_is_wrong_inside_is_refused(block: bytes, reason: str) -> None:
     with pytest.raises(IntegrityError, match=reason):
         payload.unseal(KEY, PLACE, block)
 
 
+def test_a_compression_that_is_not_known_here_is_said() -> None:
+    with pytest.raises(ContentDisallowed, match="was compressed by 'snappy', which is not registered here"):
+        payload.unseal(KEY, PLACE, forged(1, [1], bytes(9), b"snappy"))
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    st.binary(max_size=200), st.sampled_from(["", "json", "zz", "a:b"]), st.sampled_from(["", *SQUEEZED, "q"])
+)
+def test_whatever_is_sealed_raises_nothing_else(rest: bytes, serializer: str, compression: str) -> None:
+    """Also with the right seal, which only a peer that holds the key can make."""
+    blocks = [rest, payload._mac(KEY, PLACE, [rest]) + rest]
+    blocks.append(forged(1, [len(rest)], rest, compression.encode(), serializer.encode()))
+    for block in blocks:
+        try:
+            opened = payload.unseal(KEY, PLACE, block, accept={"pickle", "json"})
+            opened.elements(0, opened.count)
+        except (IntegrityError, ContentDisallowed):
+            continue
+        assert opened.serializer in {"pickle", "json"}
+
+
 def test_extras_come_back() -> None:
-    extras = payload.dump_extras(12.5, [0.5, 0.25], {1: ("out", "err")})
-    started_s, seconds, output = payload.load_extras(extras)
-    assert (started_s, list(seconds), output) == (12.5, [0.5, 0.25], {1: ("out", "err")})
-    assert payload.load_extras(b"") == (0.0, [], {})
+    extras = payload.dump_extras(12.5, [0.5, 0.25], {1: ("out", "err")}, {0: ["r1", "r2"]})
+    started_s, seconds, output, children = payload.load_extras(extras)
+    assert (started_s, list(seconds), output, children) == (
+        12.5,
+        [0.5, 0.25],
+        {1: ("out", "err")},
+        {0: ["r1", "r2"]},
+    )
+    assert payload.load_extras(b"") == (0.0, [], {}, {})
+    assert payload.load_extras(payload.dump_extras(1.0, [], {}))[2:] == ({}, {})

@@ -47,17 +47,17 @@ def test_a_value_comes_back_as_it_was(value: object) -> None:
 @given(st.lists(VALUES, max_size=3), st.dictionaries(st.text(max_size=5), VALUES, max_size=3))
 def test_a_call_comes_back_as_it_was(args: list[Any], kwargs: dict[str, Any]) -> None:
     element = payload.dump_call(tuple(args), kwargs)
-    assert payload.load_call(bytes(element)) == (tuple(args), kwargs)
+    assert payload.load_call(bytes(element)) == (tuple(args), kwargs, {})
 
 
 def test_many_calls_are_the_same_as_each_of_them() -> None:
     by_value = functools.partial(lambda x: x, 1)
     calls: list[tuple[Any, ...]] = [(1,), ("two", [3]), (by_value,), (bytes(100_000),)]
     elements = [bytes(element) for element in payload.dump_calls(calls)]
-    assert payload.load_call(elements[0]) == ((1,), {})
-    assert payload.load_call(elements[1]) == (("two", [3]), {})
+    assert payload.load_call(elements[0]) == ((1,), {}, {})
+    assert payload.load_call(elements[1]) == (("two", [3]), {}, {})
     assert payload.load_call(elements[2])[0][0]() == 1
-    assert payload.load_call(elements[3]) == ((bytes(100_000),), {})
+    assert payload.load_call(elements[3]) == ((bytes(100_000),), {}, {})
 
 
 def test_a_lambda_goes_by_value() -> None:
@@ -147,7 +147,7 @@ def test_not_serializable_says_what_the_part_is() -> None:
 
 def test_the_call_that_cannot_be_serialised_among_many_is_explained() -> None:
     calls = payload.dump_calls([(1,), (2, _holder(lock=LOCK))])
-    assert payload.load_call(bytes(next(calls))) == ((1,), {})
+    assert payload.load_call(bytes(next(calls))) == ((1,), {}, {})
     with pytest.raises(NotSerializable, match=r"^args\[1\]\.lock cannot be serialised: lock"):
         next(calls)
 

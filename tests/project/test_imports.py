@@ -31,7 +31,11 @@ LAYERS = {
     "transport": "errors frames security settings wire",
     "frames": "wire",
     "bulk": "wire",
-    "payload": "errors",
+    "pickling": "errors",
+    "compressions": "errors",
+    "codecs": "compressions errors pickling",
+    "failures": "codecs errors pickling",
+    "payload": "codecs compressions errors failures pickling",
     # The hub: it never unpickles, and knows neither tasks nor canvases.
     "blobs": "errors",
     "journal": "core.* errors settings",
@@ -76,8 +80,10 @@ LAYERS = {
 THIRD_PARTY = {
     "msgspec": "*",
     "zmq": "security transport",
-    "cloudpickle": "payload",
-    "lz4": "payload",
+    "cloudpickle": "pickling",
+    "lz4": "compressions",
+    "yaml": "codecs",
+    "zstandard": "compressions",
     "psutil": "settings engines.*",
     "click": "cli.*",
     "rich": "cli.* demo.*",
@@ -159,7 +165,8 @@ def _is_datetime(node: ast.expr) -> bool:
 
 @pytest.mark.parametrize("name", [f"nbq.{name}" for name in ("hub", "serve") if f"nbq.{name}" in modules()])
 def test_the_hub_never_comes_near_a_payload(name: str) -> None:
-    assert reached(name) & {"payload", "tasks", "functions", "canvas", "client", "engines.slot"} == set()
+    far = {"payload", "pickling", "codecs", "tasks", "functions", "canvas", "client", "engines.slot"}
+    assert reached(name) & far == set()
 
 
 @pytest.mark.parametrize("name", ["nbq.client", "nbq.engines.supervisor", "nbq.engines.slot"])
@@ -167,9 +174,9 @@ def test_clients_and_engines_know_no_hub(name: str) -> None:
     assert reached(name) & {"hub", "journal", "peers", "forward", "blobs", "serve"} == set()
 
 
-def test_only_payload_unpickles() -> None:
+def test_only_one_module_unpickles() -> None:
     picklers = {"pickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve"}
-    assert [name for name in modules() if imports(name) & picklers] == ["nbq.payload"]
+    assert [name for name in modules() if imports(name) & picklers] == ["nbq.pickling"]
 
 
 def test_only_settings_reads_the_environment() -> None:
