@@ -373,15 +373,9 @@ class Link:
             raise UsageError(text)
 
     def add_call(
-        self,
-        task: str,
-        function: bytes,
-        data: bytes,
-        call: payload.Element,
-        options: Options,
-        task_id: str | None,
-        encoding: payload.Encoding | None = None,
-    ) -> tuple[Replica, int]:
+        self, task: str, function: bytes, data: bytes, call: payload.Element, options: Options,
+        task_id: str | None, encoding: payload.Encoding | None = None,
+    ) -> tuple[Replica, int]:  # fmt: skip
         """Add a separate call, made with this encoding, to what leaves next; returns its run and place."""
         encoding = encoding or self.sealer.default
         with self._lock:
