@@ -25,7 +25,7 @@ ENVIRONMENTS = ROOT / ".bench"
 REQUIREMENTS = ROOT / "requirements" / "peers"
 OWN = ("nbq", "raw", "executor")
 PEERS = ("dask", "celery", "ray", "ipyparallel")
-MARK = "NBQ_BENCHMARK"
+MARK = "BENCHMARK_OF_NBQ"
 """Every process that a contender starts inherits this variable: by it they are found and ended."""
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "PYTHONWARNINGS": "ignore"}
 

@@ -21,10 +21,11 @@ from nbq.version import __version__
 
 if TYPE_CHECKING:
     from nbq.canvas import Signature, chain, chord, group, signature
-    from nbq.client import Client, connect
+    from nbq.client import Client, connect, send_task
     from nbq.cluster import Cluster
     from nbq.codecs import register_serializer
     from nbq.compressions import register_compression
+    from nbq.configuration import Settings, configure, current_settings
     from nbq.context import current_task
     from nbq.errors import (
         AuthenticationError,
@@ -65,10 +66,11 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "nbq.canvas": ("Signature", "chain", "chord", "group", "signature"),
-    "nbq.client": ("Client", "connect"),
+    "nbq.client": ("Client", "connect", "send_task"),
     "nbq.cluster": ("Cluster",),
     "nbq.codecs": ("register_serializer",),
     "nbq.compressions": ("register_compression",),
+    "nbq.configuration": ("Settings", "configure", "current_settings"),
     "nbq.context": ("current_task",),
     "nbq.errors": (
         "AuthenticationError", "ContentDisallowed", "HubBusy", "HubError", "HubUnreachable",

@@ -8,43 +8,49 @@ from __future__ import annotations
 import atexit
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from nbq import current, payload, wire
 from nbq.batch import PlannedRun, seal_plan
-from nbq.canvas import Plan, TaskRef, run_options
-from nbq.canvas.options import given_id
-from nbq.core.model import NONE, Graph, Nested, NodeSpec, Options, Slice
+from nbq.canvas import Plan, Signature, TaskRef
+from nbq.canvas.options import LINKS, ClientOptions, RetryPolicy, given_id
+from nbq.configuration import Settings
+from nbq.core.model import NONE, Graph, Nested, NodeSpec, Slice
 from nbq.core.views import ClusterView, ElementView, EngineView, QueueView, RunView
 from nbq.errors import HubUnreachable, NbqError, UsageError, WaitTimeout
 from nbq.functions import FunctionCache, named
 from nbq.link import Link
 from nbq.results import AsyncResult, GroupResult, MapResult, handle
+from nbq.routes import NOTHING_SAID, Router, Way
 from nbq.settings import Connection, find_connection, live_runtime
 from nbq.tasks import Task, registered
 
-__all__ = ["Client", "connect"]
+__all__ = ["Client", "connect", "send_task"]
 
 _FLUSH_S = 10.0
 _LISTEN_POLL_S = 0.02
 _ADDRESSES = 10_000
-_DEFAULTS = Options()
+_PROBE_S = 1.0
+"""How long a hub that can be reached may take to say so."""
+_NEVER = RetryPolicy(max_retries=0)
 
 
-def connect(where: str | Path | None = None, timeout: float = 10.0) -> Client:
+def connect(where: str | Path | None = None, timeout: float = 10.0, **settings: Any) -> Client:
     """Connect to a hub.
 
     Args:
         where: Its name, or the path of a connection file; else ``$NBQ_HUB``, else ``default``.
         timeout: Seconds to wait for a hub that is starting, recovering or being started again; one that
             does not run when this is called is not waited for.
+        settings: Fields of ``nbq.Settings``, for calls through this client.
 
     Raises:
         HubUnreachable: Nothing listens there, or it did not answer in time.
         AuthenticationError: It does not know the key.
         VersionMismatch: It speaks another version of the protocol.
+        SettingsError: There is no such setting, or it does not fit.
     """
     until = time.monotonic() + timeout
     runs = False
@@ -52,11 +58,21 @@ def connect(where: str | Path | None = None, timeout: float = 10.0) -> Client:
         connection = find_connection(where, "client")
         runs = runs or live_runtime(connection.name) is not None
         try:
-            return Client(connection, max(0.1, until - time.monotonic()))
+            return Client(connection, max(0.1, until - time.monotonic()), settings)
         except HubUnreachable:
             if not runs or time.monotonic() > until:
                 raise
             time.sleep(_LISTEN_POLL_S)  # it starts or recovers, or is started again
+
+
+def send_task(
+    name: str,
+    args: tuple[Any, ...] | list[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Any:
+    """Submit a call of a task by its name, without its code; as ``Client.send_task``."""
+    return current.current_client().send_task(name, args, kwargs, **options)
 
 
 class Client:
@@ -65,10 +81,20 @@ class Client:
     Args:
         connection: Where the hub listens, and the keys.
         timeout: Seconds to wait for its answer. Raises as ``connect``.
+        settings: Settings for its calls, over those of the process.
         link: The connection, if there is one already.
     """
 
-    def __init__(self, connection: Connection, timeout: float = 10.0, link: Link | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        timeout: float = 10.0,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        link: Link | None = None,
+    ) -> None:
+        self._router = current.RouterOf(dict(settings or {}), "connect()")
+        self._router()  # what is wrong with the settings is said before anything is opened
         self._link = link or Link(connection, timeout)
         self._cache = FunctionCache()
         self._functions: dict[bytes, tuple[bytes, bytes]] = {}
@@ -85,6 +111,16 @@ class Client:
     def closed(self) -> bool:
         """Return whether nothing can be done with it any more in this process."""
         return self._link.closed
+
+    @property
+    def settings(self) -> Settings:
+        """Return the settings of its calls: those of the process, with its own over them."""
+        return self._router().settings
+
+    @property
+    def router(self) -> Router:
+        """Return what says where its calls go."""
+        return self._router()
 
     # -------------------------------------------------------------- submitting
 
@@ -115,25 +151,66 @@ class Client:
     def submit_plan(self, plan: Plan) -> Any:
         """Submit a planned canvas; what ``delay`` and ``apply_async`` of canvases do."""
         self._link.check_usable()
+        router = self._router()
+        for node in plan.nodes:
+            router.check_queue(node.options.queue)
+            if isinstance(node.ref, str):  # a task that is known here goes as it does by itself
+                node.ref = registered(node.ref) or node.ref
         first = plan.nodes[0]
         if len(plan.nodes) == 1 and first.size == 1 and not plan.lists:
             args, kwargs = first.calls[0]
-            return self._submit_call(first.ref, first.task, args, kwargs, first.options, first.ids.get(0))
+            return self._submit_call(
+                first.ref, first.task, args, kwargs, Way(first.options), first.ids.get(0)
+            )
         planned = seal_plan(plan, self._link.mint.run(), self._link.sealer, self._function)
         return handle(self._link, self._link.submit_run(planned), plan.tree)
 
     def submit_task(
         self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
-    ) -> AsyncResult:
+    ) -> Any:
         """Submit a call of a task; what its ``delay`` and ``apply_async`` do."""
         self._link.check_usable()
         if not options:
-            return self._submit_call(task, task.name, args, kwargs, task.run_options, None)
+            router = self._router()
+            way = router.ways.get(task) or router.way(task, args, kwargs, options)
+            return self._submit_call(task, task.name, args, kwargs, way, None)
+        return self._submit_optioned(task, task.name, args, kwargs, options)
+
+    def send_task(
+        self,
+        name: str,
+        args: tuple[Any, ...] | list[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Submit a call of a task by its name; its code need not be here. Returns its ``AsyncResult``.
+
+        Args:
+            name: The name that engines know it by.
+            args: Positional arguments.
+            kwargs: Keyword arguments.
+            options: As for ``apply_async``.
+
+        Raises:
+            InvalidSignature: An option does not exist or does not fit.
+            UnknownQueue: Its queue is not declared, and may not be made.
+        """
+        self._link.check_usable()
+        return self._submit_optioned(registered(name) or name, name, tuple(args), dict(kwargs or {}), options)
+
+    def _submit_optioned(
+        self,
+        task: Task[..., Any] | str,
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: dict[str, Any],
+    ) -> Any:
+        if not options.keys().isdisjoint(LINKS):
+            return Signature(task, args, kwargs).apply_async(**options)
         task_id = options.get("task_id")
-        given = task.merged(options)
-        return self._submit_call(
-            task, task.name, args, kwargs, run_options(given), given_id(task_id) if task_id else None
-        )
+        way = self._router().way(task, args, kwargs, options)
+        return self._submit_call(task, name, args, kwargs, way, given_id(task_id) if task_id else None)
 
     def submit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> AsyncResult:
         """Submit a call of a plain function or a task; returns without waiting for anything.
@@ -144,7 +221,9 @@ class Client:
         if isinstance(function, Task):
             return self.submit_task(function, args, kwargs, {})
         self._link.check_usable()
-        return self._submit_call(function, _name(function), args, kwargs, _DEFAULTS, None)
+        name = _name(function)
+        way = self._router().way(name, args, kwargs, {})
+        return self._submit_call(function, name, args, kwargs, way, None)
 
     def _submit_call(
         self,
@@ -152,16 +231,23 @@ class Client:
         name: str,
         args: tuple[Any, ...],
         kwargs: Any,
-        options: Options,
+        way: Way,
         task_id: str | None,
     ) -> AsyncResult:
         if isinstance(task, Task):
             task.check(args, kwargs)
         function, data = self._function(task)
-        call = payload.dump_call(args, kwargs)
+        client = way.client
+        if client is NOTHING_SAID:
+            encoding = self._link.sealer.default
+            call = payload.dump_call(args, kwargs)
+        else:
+            self._await_hub(client)
+            encoding = self._link.sealer.encoding(client.serializer or "", client.compression or "")
+            call = payload.dump_call(args, kwargs, client.headers, serializer=encoding.serializer)
         if len(call) > wire.INLINE_LIMIT:
-            return self._submit_large(name, function, data, call, options, task_id)
-        replica, index = self._link.add_call(name, function, data, call, options, task_id)
+            return self._submit_large(name, function, data, call, way, task_id, encoding)
+        replica, index = self._link.add_call(name, function, data, call, way.options, task_id, encoding)
         return AsyncResult(self._link, replica, 0, index)
 
     def _submit_large(
@@ -170,15 +256,45 @@ class Client:
         function: bytes,
         data: bytes,
         call: payload.Element,
-        options: Options,
+        way: Way,
         task_id: str | None,
+        encoding: payload.Encoding,
     ) -> AsyncResult:
         run = self._link.mint.run()
-        spec = NodeSpec(name, function, options=options, ids={0: task_id} if task_id else {})
-        blocks = list(self._link.sealer.blocks(run, 0, function, [call]))
+        spec = NodeSpec(name, function, options=way.options, ids={0: task_id} if task_id else {})
+        blocks = list(self._link.sealer.blocks(run, 0, function, [call], encoding))
         graph = Graph([spec], value=Slice(0, 0, 1))
         replica = self._link.submit_run(PlannedRun(run, graph, blocks, {function: data}))
         return AsyncResult(self._link, replica, 0, 0)
+
+    def _await_hub(self, client: ClientOptions) -> None:
+        """Wait until the hub answers, where a call does not want to be kept until then.
+
+        Raises:
+            HubUnreachable: It did not, for as long as the call wants to wait; nothing was submitted.
+        """
+        policy = client.retry_policy or self.settings.retry_policy
+        if not client.retry:
+            policy = _NEVER
+        if policy is None:
+            return
+        looks = 0
+        while True:
+            try:
+                self._link.ask(wire.Ask(0, "cluster"), _PROBE_S)
+            except HubUnreachable:
+                if looks == policy.max_retries:
+                    break
+                pause_s = policy.interval_start + looks * policy.interval_step
+                time.sleep(min(pause_s, policy.interval_max))
+                looks += 1
+            else:
+                return
+        name = self.connection.name
+        raise HubUnreachable(
+            f"hub {name!r} does not answer, asked {looks + 1} times; the call was not submitted (without "
+            "retry=False or a retry_policy it would be kept, and sent when the hub is there)"
+        )
 
     def map(self, function: Callable[..., Any], *iterables: Iterable[Any], **options: Any) -> MapResult:
         """Submit a call for each set of items, as one array; returns without waiting for any to run.
@@ -195,19 +311,23 @@ class Client:
         self._link.check_usable()
         if not iterables:
             raise UsageError("client.map needs at least one iterable after the function")
-        given = function.merged(options) if isinstance(function, Task) else options
-        if given.get("task_id"):
+        if options.get("task_id"):
             raise UsageError("task_id belongs to one call: use submit or apply_async")
-        spec_options = run_options(given)
+        name = function.name if isinstance(function, Task) else _name(function)
+        way = self._router().way(function if isinstance(function, Task) else name, (), {}, options)
+        client = way.client
+        self._await_hub(client)
         address, data = self._function(function)
         run = self._link.mint.run()
-        elements = payload.dump_calls(zip(*iterables, strict=False))
-        blocks = list(self._link.sealer.blocks(run, 0, address, elements))
+        encoding = self._link.sealer.encoding(client.serializer or "", client.compression or "")
+        calls = zip(*iterables, strict=False)
+        elements = payload.dump_calls(calls, client.headers, serializer=encoding.serializer)
+        blocks = list(self._link.sealer.blocks(run, 0, address, elements, encoding))
         size = sum(block.n for block in blocks)
         if not size:
             raise UsageError("client.map got nothing to map over: an iterable is empty")
-        name = function.name if isinstance(function, Task) else _name(function)
-        graph = Graph([NodeSpec(name, address, size, options=spec_options)], [[Slice(0, 0, size)]], Nested(0))
+        spec = NodeSpec(name, address, size, options=way.options)
+        graph = Graph([spec], [[Slice(0, 0, size)]], Nested(0))
         replica = self._link.submit_run(PlannedRun(run, graph, blocks, {address: data}))
         return MapResult(self._link, replica)
 

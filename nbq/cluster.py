@@ -19,8 +19,10 @@ import time
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from nbq.client import Client, connect
+from nbq.configuration import current_settings, dump, override
 from nbq.errors import HubError, HubUnreachable, NbqError, UsageError
 from nbq.security import create_keys
 from nbq.settings import (
@@ -48,19 +50,21 @@ class Cluster:
     """A hub and one engine on this machine.
 
     Args:
-        slots: How many tasks run at a time; one for each core unless given.
+        slots: How many tasks run at a time; the setting ``concurrency``, else one for each core.
         name: A name under which it outlives this process; None for a temporary one.
         durability: What its journal survives: ``none``, ``process`` or ``disk``.
-        queues: What its engine takes work from.
+        queues: What its engine takes work from; the default queue and the declared ones unless given.
         include: Modules that every slot imports at its start.
         bind: TCP addresses on which its hub listens for other hosts.
         timeout: Seconds to wait until it is ready.
+        settings: Fields of ``nbq.Settings``, for its client, hub and engine, over those of this process.
 
     Attributes:
         client: A client of its hub.
 
     Raises:
         HubUnreachable: It was not ready in time, or ended; the message has the last of its log.
+        SettingsError: There is no such setting, or it does not fit.
     """
 
     def __init__(
@@ -69,18 +73,26 @@ class Cluster:
         *,
         name: str | None = None,
         durability: Durability = "process",
-        queues: Iterable[str] = ("default",),
-        include: Iterable[str] = (),
+        queues: Iterable[str] | None = None,
+        include: Iterable[str] | None = None,
         bind: Iterable[str] = (),
         timeout: float = _READY_S,
+        **settings: Any,
     ) -> None:
         if slots is not None and slots < 1:
             raise UsageError(f"a cluster needs at least one slot, not {slots}")
         self.name = name or f"cluster-{os.getpid()}-{secrets.token_hex(3)}"
-        self._slots = slots or os.cpu_count() or 1
+        named = {"concurrency": slots, "queues": queues, "include": include}
+        self._own = settings | {
+            key: value if isinstance(value, int) else tuple(value)
+            for key, value in named.items()
+            if value is not None
+        }
+        merged = override(current_settings(), self._own, "Cluster()")
+        self._settings = dump(merged)
+        self._slots = merged.concurrency or os.cpu_count() or 1
         self._temporary = name is None
-        self._queues = list(queues)
-        self._include = list(include)
+        self._queues = list(merged.queues) if queues is not None else [merged.default_queue, *merged.queues]
         self._owner = os.getpid()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._stopped = False
@@ -121,7 +133,7 @@ class Cluster:
         path = self._folder / "client.json"
         while live_runtime(self.name) is None:
             self._check(until_s, "its hub")
-        return connect(path, max(1.0, until_s - time.monotonic()))
+        return connect(path, max(1.0, until_s - time.monotonic()), **self._own)
 
     def _check(self, until_s: float, what: str) -> None:
         """Wait a moment for a part that is not there yet.
@@ -136,12 +148,11 @@ class Cluster:
         time.sleep(_POLL_S)
 
     def _spawn_engine(self) -> None:
-        include = [part for module in self._include for part in ("--include", module)]
-        include += [part for folder in sys.path for part in ("--slot-path", folder or str(Path.cwd()))]
+        paths = [part for folder in sys.path for part in ("--slot-path", folder or str(Path.cwd()))]
         patience = [] if self._temporary else ["--hub-timeout", f"{_ENGINE_PATIENCE_S:g}"]
         self._spawn(
             "engine", "--hub", str(self._folder / "engine.json"), "--name", self._engine_name,
-            "--slots", str(self._slots), "--queues", ",".join(self._queues), *include, *patience,
+            "--slots", str(self._slots), "--queues", ",".join(self._queues), *paths, *patience,
         )  # fmt: skip
 
     def _spawn(self, command: str, *arguments: str) -> None:
@@ -152,7 +163,7 @@ class Cluster:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "nbq", command, *arguments, *own],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=child_environment(), start_new_session=True,
+                env=child_environment(self._settings), start_new_session=True,
             )  # fmt: skip
         self._processes.append(process)
 

@@ -1,4 +1,4 @@
-"""Which client is meant when none is named.
+"""Which client is meant when none is named, and with which settings calls are planned.
 
 The innermost ``with``, else the last one connected in this process, else the hub that ``nbq.connect()``
 finds; inside a task that is the task's own hub.
@@ -9,14 +9,52 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nbq.canvas import Plan, bind_submitter
+from nbq.canvas.options import bind_defaults, bind_timezone
+from nbq.configuration import Settings, current_settings, override, zone
+from nbq.routes import Router
 
 if TYPE_CHECKING:
     from nbq.client import Client
 
-__all__ = ["current_client", "entered", "forget", "left", "note"]
+__all__ = [
+    "RouterOf",
+    "current_client",
+    "current_router",
+    "entered",
+    "forget",
+    "left",
+    "note",
+]
 
 _entered: list[Client] = []
 _connected: list[Client] = []
+
+
+class RouterOf:
+    """The router of the process's settings with others over them, made again when they have changed.
+
+    Args:
+        own: The other settings, checked.
+        source: Where they come from, for errors.
+    """
+
+    def __init__(self, own: dict[str, Any], source: str) -> None:
+        self._own = own
+        self._source = source
+        self._base: Settings | None = None
+        self._router: Router | None = None
+
+    def __call__(self) -> Router:
+        """Return it."""
+        base = current_settings()
+        router = self._router
+        if router is None or base is not self._base:
+            router = self._router = Router(override(base, self._own, self._source))
+            self._base = base
+        return router
+
+
+_process = RouterOf({}, "")
 
 
 def entered(client: Client) -> None:
@@ -42,18 +80,31 @@ def forget(client: Client) -> None:
         _connected.remove(client)
 
 
+def _open_client() -> Client | None:
+    for client in (*reversed(_entered), *reversed(_connected)):
+        if not client.closed:
+            return client
+    return None
+
+
 def current_client() -> Client:
     """Return the client that is meant when none is named.
 
     Raises:
         HubUnreachable: There is none, and no hub to connect to.
     """
-    for client in (*reversed(_entered), *reversed(_connected)):
-        if not client.closed:
-            return client
+    client = _open_client()
+    if client is not None:
+        return client
     from nbq.client import connect  # opens sockets: only when a client is needed
 
     return connect()
+
+
+def current_router() -> Router:
+    """Return the routes and settings of the client that is meant; of the process, where there is none."""
+    client = _open_client()
+    return _process() if client is None else client.router
 
 
 def _submit(plan: Plan) -> Any:
@@ -61,3 +112,5 @@ def _submit(plan: Plan) -> Any:
 
 
 bind_submitter(_submit)
+bind_defaults(current_router)
+bind_timezone(lambda: zone(current_router().settings.timezone))

@@ -36,6 +36,7 @@ __all__ = [
     "hub_name",
     "live_runtime",
     "load_connection",
+    "named_configuration",
     "private_dir",
     "process_start",
     "read_private",
@@ -43,6 +44,7 @@ __all__ = [
     "resident_bytes",
     "runtime_dir",
     "runtime_path",
+    "setting_variables",
     "slot_environment",
     "socket_path",
     "temporary_dir",
@@ -52,6 +54,8 @@ __all__ = [
 Durability = Literal["none", "process", "disk"]
 """What a hub's journal survives: the hub not at all, the end of any process, the loss of power."""
 
+_PREFIX = "NBQ_"
+_PLACES = {"NBQ_CONFIG", "NBQ_DATA_DIR", "NBQ_HUB", "NBQ_RUNTIME_DIR"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SOCKET_PATH_LIMIT = 100
 """ZeroMQ refuses ipc paths of more than about 107 bytes; the rest is for its own suffixes."""
@@ -95,6 +99,27 @@ class RuntimeFile(Struct, frozen=True):
 def hub_name() -> str:
     """Return the hub that is meant when none is named: a name, or the path of a connection file."""
     return os.environ.get("NBQ_HUB") or "default"
+
+
+def setting_variables() -> dict[str, str]:
+    """Return the ``NBQ_`` variables but those that say where things are, without that prefix.
+
+    What a parent process of nbq hands down (``SETTINGS``) is taken out of the environment: it is not for
+    what this process starts.
+    """
+    found = {
+        name.removeprefix(_PREFIX): text
+        for name, text in os.environ.items()
+        if name.startswith(_PREFIX) and name not in _PLACES
+    }
+    os.environ.pop(f"{_PREFIX}SETTINGS", None)
+    return found
+
+
+def named_configuration() -> Path | None:
+    """Return the file of settings that ``NBQ_CONFIG`` names, if it does."""
+    named = os.environ.get("NBQ_CONFIG")
+    return Path(named).expanduser().absolute() if named else None
 
 
 def check_name(name: str) -> str:
@@ -326,20 +351,28 @@ def resident_bytes(pid: int) -> int:
         return 0
 
 
-def child_environment() -> dict[str, str]:
-    """Return the environment of a child process that runs nbq: this one's, where nbq is found."""
+def child_environment(settings: str = "") -> dict[str, str]:
+    """Return the environment of a child process that runs nbq: this one's, where nbq is found.
+
+    Args:
+        settings: What it is to have as settings, in place of files and variables; empty for those.
+    """
     home = str(Path(__file__).parent.parent)
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    if home in paths or home in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
-        return dict(os.environ)
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, home])}
+    found = dict(os.environ)
+    if settings:
+        found["NBQ_SETTINGS"] = settings
+    if home not in paths and home not in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+        found["PYTHONPATH"] = os.pathsep.join([*paths, home])
+    return found
 
 
-def slot_environment(engine_file: str) -> dict[str, str]:
+def slot_environment(engine_file: str, settings: str = "") -> dict[str, str]:
     """Return the environment of a slot, with the hub that its tasks are to find.
 
     They are clients, so that is the client's connection file, if there is one beside the engine's.
+    ``settings`` as for ``child_environment``.
     """
     client_file = Path(engine_file).with_name("client.json")
     hub = str(client_file) if client_file.exists() else engine_file
-    return {**child_environment(), "NBQ_HUB": hub}
+    return {**child_environment(settings), "NBQ_HUB": hub}

@@ -40,11 +40,14 @@ def hub(
     """
     import msgspec
 
+    from nbq.configuration import current_settings
     from nbq.serve import HubOptions, run_hub
 
+    settings = current_settings()
+    limits = {"retention_s": settings.result_expires, "retention_bytes": settings.result_bytes}
     options = {
         "name": name, "data": data, "bind": list(bind), "advertise": advertise, "durability": durability,
-        "idle_exit_s": idle_exit, "parent": parent,
+        "idle_exit_s": idle_exit, "parent": parent, "limits": limits,
     }  # fmt: skip
     return run_hub(msgspec.convert(options, HubOptions))
 
@@ -57,16 +60,21 @@ def hub(
     help="The hub's name, or its engine.json.  [default: $NBQ_HUB, else default]",
 )
 @click.option(
-    "--slots", type=click.IntRange(1, 4096), help="How many tasks run at a time.  [default: one a core]"
+    "--slots",
+    type=click.IntRange(1, 4096),
+    help="How many tasks run at a time.  [default: the setting 'concurrency', else one a core]",
 )
 @click.option(
-    "--queues", default="default", show_default=True, metavar="A,B", help="What it takes work from."
+    "--queues",
+    metavar="A,B",
+    help="What it takes work from.  [default: the setting 'default_queue', and those in 'queues']",
 )
 @click.option(
     "--include",
     multiple=True,
     metavar="MODULE",
-    help="Import this in every slot at its start. May be given more than once.",
+    help="Import this in every slot at its start, in place of what the setting 'include' says. May be given "
+    "more than once.",
 )
 @click.option("--name", default="", help="Its name on the hub.  [default: host and process]")
 @click.option(
@@ -79,7 +87,7 @@ def hub(
 @click.option("--parent", type=int, default=0, hidden=True)
 @click.option("--slot-path", multiple=True, hidden=True)
 def engine(
-    hub_: str | None, slots: int | None, queues: str, include: tuple[str, ...], name: str,
+    hub_: str | None, slots: int | None, queues: str | None, include: tuple[str, ...], name: str,
     hub_timeout: float | None, via: str | None, parent: int, slot_path: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Run an engine until it is told to end. Its slots import from the folder where it is started.
@@ -95,20 +103,33 @@ def engine(
     does not let it in.
     """
     import os
+    import socket
     from pathlib import Path
 
+    from nbq.configuration import current_settings, override
     from nbq.engines.supervisor import EngineOptions, run_engine
     from nbq.settings import find_connection
 
+    given = {"concurrency": slots, "include": include or None}
+    given = {key: value for key, value in given.items() if value is not None}
+    settings = override(current_settings(), given, "the command line")
+    name = name or f"{socket.gethostname()}-{os.getpid()}"
+    if queues is None:
+        served = [settings.default_queue, *settings.queues]
+    else:
+        served = [queue.strip() for queue in queues.split(",") if queue.strip()]
+    if settings.worker_direct:
+        served.append(f"{name}.dq")
     options = EngineOptions(
         find_connection(hub_, "engine"),
-        slots or os.cpu_count() or 1,
-        [queue.strip() for queue in queues.split(",") if queue.strip()],
-        list(include),
+        settings.concurrency or os.cpu_count() or 1,
+        list(dict.fromkeys(served)),
+        list(settings.include),
         name,
         hub_timeout,
         parent,
         list(slot_path) or [str(Path.cwd())],
         via=via or "",
+        settings=settings,
     )
     return run_engine(options)

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from nbq import payload, wire
 from nbq.bulk import BlobTraffic
+from nbq.configuration import Settings, dump
 from nbq.core.events import Outcome
 from nbq.core.model import EngineInfo
 from nbq.engines import pipe
@@ -74,6 +75,7 @@ class EngineOptions(Struct, frozen=True):
         cwd: The slots' working folder; empty for the engine's own.
         element_limit: The most bytes that a result may have.
         via: ``USER@HOST`` through which the hub is reached by ssh; empty to dial it directly.
+        settings: What else is set; the slots have the same settings.
     """
 
     connection: Connection
@@ -87,6 +89,7 @@ class EngineOptions(Struct, frozen=True):
     cwd: str = ""
     element_limit: int = payload.ELEMENT_LIMIT
     via: str = ""
+    settings: Settings = Settings()
 
 
 class Supervisor:
@@ -298,7 +301,8 @@ class Supervisor:
         init = pipe.Init(
             self._key, self._name, options.include, options.sys_path, options.cwd, options.element_limit
         )
-        child = self._children[number] = self._spawn(slot_environment(self._connection.path), init)
+        environment = slot_environment(self._connection.path, dump(options.settings))
+        child = self._children[number] = self._spawn(environment, init)
         self._fds[child.fd] = number
 
     def _from_slot(self, number: int, now_s: float) -> None:

@@ -25,6 +25,7 @@ LAYERS = {
     "context": "core.* errors",
     # What both sides of a connection share.
     "settings": "errors",
+    "configuration": "canvas.* errors settings",
     "security": "errors settings",
     "blocks": "core.*",
     "wire": "blocks core.* errors",
@@ -52,13 +53,15 @@ LAYERS = {
     "engines.runner": "context core.* engines.pipe errors payload tasks wire",
     "engines.slot": "engines.pipe engines.runner errors payload",
     "engines.tunnel": "errors settings",
-    "engines.supervisor": "bulk core.* engines.child engines.pipe engines.session engines.tunnel errors"
-    " payload settings transport version wire",
+    "engines.supervisor": "bulk configuration core.* engines.child engines.pipe engines.session"
+    " engines.tunnel errors payload settings transport version wire",
     "engines.launch": "engines.supervisor errors settings transport",
     # The client.
     "functions": "payload",
-    "tasks": "canvas.* context current errors functions",
-    "current": "canvas.* client",
+    "tasks": "annotations canvas.* configuration context current errors functions",
+    "annotations": "canvas.* configuration errors",
+    "routes": "annotations canvas.* configuration core.* errors",
+    "current": "canvas.* client configuration routes",
     "session": "core.* wire",
     "replica": "core.* errors payload wire",
     "batch": "canvas.* core.* errors frames payload replica tasks wire",
@@ -67,8 +70,9 @@ LAYERS = {
     "link": "batch bulk callbacks core.* errors interrupts payload replica session settings transport version"
     " wire",
     "results": "canvas.* core.* errors link replica",
-    "client": "batch canvas.* core.* current errors functions link payload results settings tasks wire",
-    "cluster": "client errors security settings",
+    "client": "batch canvas.* configuration core.* current errors functions link payload results routes"
+    " settings tasks wire",
+    "cluster": "client configuration errors security settings",
     # What users reach all of it by.
     "": "*",
     "__main__": "cli.*",
