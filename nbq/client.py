@@ -159,9 +159,9 @@ class Client:
         first = plan.nodes[0]
         if len(plan.nodes) == 1 and first.size == 1 and not plan.lists:
             args, kwargs = first.calls[0]
-            return self._submit_call(
-                first.ref, first.task, args, kwargs, Way(first.options), first.ids.get(0)
-            )
+            way = Way(first.options, first.client)
+            return self._submit_call(first.ref, first.task, args, kwargs, way, first.ids.get(0))
+        self._await_hub(plan.client)
         planned = seal_plan(plan, self._link.mint.run(), self._link.sealer, self._function)
         return handle(self._link, self._link.submit_run(planned), plan.tree)
 
@@ -302,7 +302,8 @@ class Client:
         Args:
             function: A plain function or a task.
             iterables: As for the builtin ``map``: the shortest one ends it. They are consumed first.
-            options: As for ``apply_async``, for every call.
+            options: As for ``apply_async``, for every call. A function among the routes is asked once, about
+                a call without arguments.
 
         Raises:
             NotSerializable: The function or an argument cannot be serialised.

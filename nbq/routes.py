@@ -17,7 +17,7 @@ from nbq.canvas import TaskRef
 from nbq.canvas.options import ClientOptions, check_names, client_options, merge, run_options
 from nbq.configuration import Settings
 from nbq.core.model import Options
-from nbq.errors import SettingsError, UnknownQueue
+from nbq.errors import InvalidSignature, SettingsError, UnknownQueue
 
 __all__ = ["NOTHING_SAID", "Router", "Way"]
 
@@ -105,7 +105,7 @@ class Router:
 
     def basis(self, task: TaskRef | str) -> Mapping[str, Any]:
         """Return the options of all calls of a task."""
-        return self._learn(task)[0]
+        return self._learn(_known_here(task))[0]
 
     def routed(
         self,
@@ -122,8 +122,16 @@ class Router:
             kwargs: Likewise.
             options: What the call itself says.
         """
-        if not self._learn(task)[1]:
-            return options
+        task = _known_here(task)
+        return options if not self._learn(task)[1] else self._route(task, args, kwargs, options)
+
+    def _route(
+        self,
+        task: TaskRef | str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> Mapping[str, Any]:
         name = task if isinstance(task, str) else task.name
         own = {} if isinstance(task, str) else task.options
         found = self._ask(name, args, kwargs, merge(own, options), task)
@@ -155,10 +163,12 @@ class Router:
                 return way
         else:
             check_names(options)
-        resolved = self.finish(merge(self.basis(task), self.routed(task, args, kwargs, options)))
+        basis, asks = self._learn(task)
+        routed = self._route(task, args, kwargs, options) if asks else options
+        resolved = self.finish(merge(basis, routed))
         way = Way(run_options(resolved), client_options(resolved))
         self.check_queue(way.options.queue)
-        if not (options or self._learn(task)[1]):
+        if not (options or asks):
             self.ways[task] = way
         return way
 
@@ -227,10 +237,17 @@ class Router:
         return {}
 
 
+def _known_here(task: TaskRef | str) -> TaskRef | str:
+    """Return the task of a name, if this process has it."""
+    from nbq.tasks import registered  # tasks submit through current, which knows this module
+
+    return (registered(task) or task) if isinstance(task, str) else task
+
+
 def _check(options: object, what: str) -> None:
     if not isinstance(options, Mapping):
         raise SettingsError(f"{what} is no queue and no table of options: {options!r}")
     try:
         check_names(options)
-    except TypeError as error:
+    except InvalidSignature as error:
         raise SettingsError(f"{what}: {error}") from None

@@ -14,8 +14,10 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
+from nbq.annotations import annotate
 from nbq.canvas import EMPTY, MAP, STARMAP, Canvas, Signature, bind_registry, group, run_options, signature
 from nbq.canvas.options import check_names, merge
+from nbq.configuration import current_settings
 from nbq.context import current_task
 from nbq.current import current_client
 from nbq.errors import InvalidSignature, UnknownTask
@@ -228,6 +230,7 @@ def find_task(name: str, module: str | None) -> Task[..., Any]:
             f"the engine knows no task named {name!r}{hint} (start it in the folder of the module that makes "
             "it, or with --include MODULE)"
         )
+    annotate(found, current_settings())
     return found
 
 

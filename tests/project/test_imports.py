@@ -60,7 +60,7 @@ LAYERS = {
     "functions": "payload",
     "tasks": "annotations canvas.* configuration context current errors functions",
     "annotations": "canvas.* configuration errors",
-    "routes": "annotations canvas.* configuration core.* errors",
+    "routes": "annotations canvas.* configuration core.* errors tasks",
     "current": "canvas.* client configuration routes",
     "session": "core.* wire",
     "replica": "core.* errors payload wire",
