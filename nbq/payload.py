@@ -103,7 +103,10 @@ def dumps(
         PayloadTooLarge: It has more bytes than the limit.
         SettingsError: The serializer is not known here.
     """
-    element = codecs.encode(value, what, serializer)
+    if serializer in _PICKLE:
+        element = pickling.dump(value, what)
+    else:
+        element = codecs.encode(value, what, serializer)
     if len(element) > limit:
         raise PayloadTooLarge(
             f"{what} has {len(element):,} bytes, the limit of one task is {limit:,}: "
@@ -138,9 +141,11 @@ def dump_call(
     serializer: str = PICKLE,
 ) -> Element:
     """Serialise the arguments and headers of one call. Raises as ``dumps``."""
-    call: object = [args, dict(kwargs), dict(headers)] if headers else [args, dict(kwargs)]
-    if not (headers or kwargs) and serializer in _PICKLE and type(args) is tuple:
-        call = args
+    call: object = args
+    if headers:
+        call = [args, dict(kwargs), dict(headers)]
+    elif kwargs or serializer not in _PICKLE or type(args) is not tuple:
+        call = [args, dict(kwargs)]
     try:
         return dumps(call, "arguments", limit, serializer)
     except NotSerializable:
@@ -167,9 +172,12 @@ def dump_calls(
 
 def load_call(element: bytes | memoryview, serializer: str = PICKLE, limit: int = ELEMENT_LIMIT) -> Call:
     """Return positional arguments, keyword arguments and headers of a call. Raises as ``loads``."""
-    call = loads(element, serializer, limit)
-    if type(call) is tuple and serializer in _PICKLE:
-        return call, {}, {}
+    if serializer in _PICKLE:
+        call = pickling.load(element)
+        if type(call) is tuple:
+            return call, {}, {}
+    else:
+        call = codecs.decode(element, serializer, limit)
     match call:
         case [list() | tuple() as args, dict() as kwargs]:
             return tuple(args), kwargs, {}
