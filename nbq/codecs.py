@@ -118,7 +118,15 @@ def _scalar_fault(plain: _Plain, value: object) -> str:
         return "an int of more than 64 bits"
     if type(value) is float and not plain.nan and not math.isfinite(value):
         return f"{value} is not a number there"
+    if type(value) is datetime.datetime and (value.fold or not _is_fixed(value.tzinfo)):
+        return "a time without zone, in UTC or at another fixed offset of minutes is kept, others are not"
     return ""
+
+
+def _is_fixed(zone: datetime.tzinfo | None) -> bool:
+    if zone is None:
+        return True
+    return type(zone) is datetime.timezone and not zone.utcoffset(None) % datetime.timedelta(minutes=1)
 
 
 def _checked(plain: _Plain, write: Callable[[Any], bytes]) -> Callable[[Any, str], bytes]:
@@ -138,6 +146,8 @@ def _read(name: str, read: Callable[[bytes | memoryview], Any]) -> Callable[[byt
     def loads(data: bytes | memoryview) -> Any:
         try:
             return read(data)
+        except ContentDisallowed:
+            raise
         except (ValueError, msgspec.DecodeError, RecursionError) as error:
             raise IntegrityError(f"a payload is not the {name} that it says: {error}") from error
 

@@ -89,10 +89,10 @@ def _pickled(error: BaseException) -> bytes:
 def _plain_args(error: BaseException) -> bytes:
     try:
         data = bytes(codecs.encode(list(error.args), "args", "json"))
-        same = len(data) <= _ARGS_LIMIT and str(type(error)(*error.args)) == str(error)
+        again = type(error)(*msgspec.json.decode(data))
+        return data if len(data) <= _ARGS_LIMIT and str(again) == str(error) else b""
     except Exception:  # args that are not plain, or a class whose __init__ takes others: send the text
         return b""
-    return data if same else b""
 
 
 def load_failure(

@@ -103,10 +103,8 @@ def dumps(
         PayloadTooLarge: It has more bytes than the limit.
         SettingsError: The serializer is not known here.
     """
-    if serializer in _PICKLE:
-        element = pickling.dump(value, what)
-    else:
-        element = codecs.encode(value, what, serializer)
+    plain = serializer in _PICKLE
+    element = pickling.dump(value, what) if plain else codecs.encode(value, what, serializer)
     if len(element) > limit:
         raise PayloadTooLarge(
             f"{what} has {len(element):,} bytes, the limit of one task is {limit:,}: "
@@ -323,6 +321,16 @@ class OpenBlock:
         if not 0 <= index < self.count:
             raise IntegrityError(f"a payload of {self.count} elements was asked for element {index}")
         return self._view[self._ends[index] : self._ends[index + 1]]
+
+    def value(self, index: int) -> Any:
+        """Return the value of one element. Raises as ``element`` and ``loads``."""
+        return loads(self.element(index), self.serializer)
+
+    def values(self, lo: int, hi: int) -> list[Any]:
+        """Return the values of elements ``lo`` to ``hi - 1``. Raises as ``element`` and ``loads``."""
+        if self.serializer == PICKLE:
+            return list(map(pickling.load, self.elements(lo, hi)))
+        return [loads(view, self.serializer) for view in self.elements(lo, hi)]
 
     def elements(self, lo: int, hi: int) -> list[memoryview]:
         """Return elements ``lo`` to ``hi - 1``. Raises as ``element``."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import mmap
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from nbq import payload
@@ -65,10 +65,16 @@ class Replica:
         graph: Its graph; for a batch of separate calls, filled in when the batch is closed.
         key: The payload key, or b"" for viewers.
         blobs: Returns the content of a blob, by its name; called once for each.
+        accept: The serializers of values that may be read (``accept_content``); None for all.
     """
 
     def __init__(
-        self, run: bytes, graph: Graph | None, key: bytes, blobs: Callable[[str], mmap.mmap]
+        self,
+        run: bytes,
+        graph: Graph | None,
+        key: bytes,
+        blobs: Callable[[str], mmap.mmap],
+        accept: Collection[str] | None = None,
     ) -> None:
         self.run = run
         self.graph = graph
@@ -80,6 +86,7 @@ class Replica:
         """Whether an element is known that did not succeed."""
         self._key = key
         self._blob = blobs
+        self._accept = accept
         self._blocks: dict[int, Block | payload.OpenBlock] = {}
 
     def node(self, number: int) -> NodeReplica:
@@ -123,14 +130,16 @@ class Replica:
             raise IntegrityError(f"the hub ended {self.id_of(node, index)} without saying how")
         return node, index, fact
 
-    def opened(self, fact: Settled) -> payload.OpenBlock:
-        """Return the block of a fact, opened.
+    def opened(self, fact: Settled, accept: Collection[str] | None = None) -> payload.OpenBlock:
+        """Return the block of a fact, opened; with the serializers that may be read, if values are to be.
 
         Raises:
             IntegrityError: It is not what an engine sealed for this place.
+            ContentDisallowed: Its values may not be read.
         """
         block = self._blocks.get(fact.block)
         if isinstance(block, payload.OpenBlock):
+            payload.check_accepted(block.serializer, accept)
             return block
         if block is None:
             raise IntegrityError(f"the hub sent no block {fact.block} of run {self.run.hex()}")
@@ -138,7 +147,7 @@ class Replica:
         data: Any = block.data
         if block.blob:
             data = self._blob(block.blob)
-        found = self._blocks[fact.block] = payload.unseal(self._key, where, data)
+        found = self._blocks[fact.block] = payload.unseal(self._key, where, data, accept=accept)
         return found
 
     def value(self, node: int, index: int) -> Any:
@@ -147,7 +156,7 @@ class Replica:
         assert isinstance(fact, Settled)
         if fact.block == NONE:
             return None
-        return payload.loads(self.opened(fact).element(index - fact.block_lo))
+        return self.opened(fact, self._accept).value(index - fact.block_lo)
 
     def failure(self, node: int, index: int) -> BaseException:
         """Return what an element that did not succeed raises."""
@@ -157,7 +166,7 @@ class Replica:
             error = _ended(fact, self.id_of(at, place))
         else:
             element = self.opened(fact).element(place - fact.block_lo)
-            error = payload.load_failure(element, self.id_of(at, place))
+            error = payload.load_failure(element, self.id_of(at, place), self._accept)
         if (at, place) != (node, index):
             error.add_note(f"task {own} did not run because of it")
         return error
@@ -176,15 +185,14 @@ class Replica:
     def values(self, node: int, lo: int, hi: int) -> list[Any]:
         """Return the values of a range of elements that all succeeded, block by block."""
         found = self.node(node)
-        loads = payload.loads
         out: list[Any] = []
         at = lo
         while at < hi:
             fact = found.facts[found.owner[at]]
             end = min(hi, fact.hi)
             if isinstance(fact, Settled) and fact.block != NONE:
-                views = self.opened(fact).elements(at - fact.block_lo, end - fact.block_lo)
-                out += [loads(view) for view in views]
+                block = self.opened(fact, self._accept)
+                out += block.values(at - fact.block_lo, end - fact.block_lo)
             else:
                 out += [None] * (end - at)
             at = end

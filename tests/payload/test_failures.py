@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import subprocess
 import sys
 import threading
@@ -189,3 +190,114 @@ def test_a_summary_is_one_short_line() -> None:
     assert payload.summary(ValueError("one\ntwo")) == "ValueError: one two"
     assert len(payload.summary(ValueError("x" * 5000))) == 512
     assert payload.summary(SystemExit(3)) == "SystemExit: 3"
+
+
+# ------------------------------------------------------------------ without pickle
+
+TOUCHED: list[int] = []
+
+
+def touch(number: int) -> Exception:
+    TOUCHED.append(number)
+    return ValueError("touched")
+
+
+class Canary(Exception):
+    """Is seen when it is unpickled, but only where this is not the class's own process."""
+
+    def __reduce__(self) -> Any:
+        return touch, (1,)
+
+
+class Coded(Exception):
+    """Keeps other arguments than those it is made with."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"code {code}")
+
+
+class Outer:
+    """Holds an exception class."""
+
+    class Inner(Exception):
+        """Within a class."""
+
+
+def without_pickle(error: BaseException) -> BaseException:
+    return payload.load_failure(payload.dump_failure(error, "on engine e1", 0, "json"), "t1", {"json"})
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError("k", 5),
+        ValueError(),
+        OSError(2, "missing"),
+        Outer.Inner({"a": [1, None]}),
+        TaskFailed("x", "t0"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_without_pickle_a_loaded_class_is_made_again_from_plain_arguments(error: Exception) -> None:
+    found = without_pickle(error)
+    assert (type(found), found.args, str(found)) == (type(error), error.args, str(error))
+    assert isinstance(found.__cause__, RemoteTraceback)
+    assert found.__notes__ == ["in task t1, on engine e1"]
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (Coded(3), "Coded: code 3"),
+        (Picky(3, reason="why"), "Picky: 3: why"),
+        (ValueError(b"bytes"), "ValueError: b'bytes'"),
+        (ValueError((1, 2)), "ValueError: (1, 2)"),
+        (ValueError("x" * 20_000), "ValueError: xxxxx"),
+        (SystemExit(3), "SystemExit: 3"),
+        (type("Local", (Exception,), {})("gone"), "Local: gone"),
+        (BrokenText(), "<exception str() failed>"),
+        (Frozen(7), "Frozen: 7"),
+    ],
+    ids=["arguments", "constructor", "bytes", "tuple", "large", "ending", "not loaded", "text", "frozen"],
+)
+def test_without_pickle_what_is_not_surely_the_same_is_shown_by_its_text(
+    error: BaseException, text: str
+) -> None:
+    found = without_pickle(error)
+    assert isinstance(found, TaskFailed)
+    assert text in str(found.args[0])
+    assert isinstance(found.__cause__, RemoteTraceback)
+
+
+def test_an_exception_is_not_unpickled_where_pickle_is_not_accepted() -> None:
+    """It is still one that was pickled: whoever accepts pickle gets it by that."""
+    TOUCHED.clear()
+    kind = f"{__name__}:Canary"
+    pickled = pickle.dumps(Canary("x"))
+    element = msgspec.msgpack.encode((kind, "Canary: x", "text", pickled, "note", b'["x"]'))
+    found = payload.load_failure(element, "t1", {"json"})
+    assert (type(found), found.args, TOUCHED) == (Canary, ("x",), [])
+    assert type(payload.load_failure(element, "t1", {"pickle"})) is ValueError
+    assert TOUCHED == [1]  # so the canary lives
+
+
+def test_a_failure_of_a_task_with_plain_results_holds_no_pickle() -> None:
+    plain = msgspec.msgpack.decode(payload.dump_failure(ValueError("x"), "note", 0, "json"))
+    pickled = msgspec.msgpack.decode(payload.dump_failure(ValueError("x"), "note", 0, "pickle:mine"))
+    assert (plain[3], plain[5], pickled[3][:1], pickled[5]) == (b"", b'["x"]', b"\x80", b'["x"]')
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "antigravity:Error", "builtins:print", "builtins:SystemExit", "builtins:int", "nbq:Cluster",
+        "os:path.sep", "builtins:", ":", "", "builtins", "builtins:ValueError.args",
+        f"{__name__}:Outer", "sys:modules.antigravity",
+    ],
+)  # fmt: skip
+def test_only_exception_classes_that_are_loaded_are_looked_up(kind: str) -> None:
+    before = set(sys.modules)
+    element = msgspec.msgpack.encode((kind, "the message", "text", b"", "note", b"[]"))
+    found = payload.load_failure(element, "t1", {"json"})
+    assert (type(found), found.args[0]) == (TaskFailed, "the message")
+    assert set(sys.modules) == before
