@@ -61,7 +61,8 @@ if TYPE_CHECKING:
         VersionMismatch,
         WaitTimeout,
     )
-    from nbq.results import AsyncResult, GroupResult, MapResult
+    from nbq.results import AsyncResult
+    from nbq.resultsets import GroupResult, MapResult, ResultSet, result_from_tuple
     from nbq.tasks import Task, task
 
 _MODULES = {
@@ -81,7 +82,8 @@ _MODULES = {
         "UnknownQueue", "UnknownResult", "UnknownTask", "UsageError", "VersionMismatch",
         "WaitTimeout",
     ),
-    "nbq.results": ("AsyncResult", "GroupResult", "MapResult"),
+    "nbq.results": ("AsyncResult",),
+    "nbq.resultsets": ("GroupResult", "MapResult", "ResultSet", "result_from_tuple"),
     "nbq.tasks": ("Task", "task"),
 }  # fmt: skip
 

@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from nbq.errors import NbqError
@@ -39,6 +40,21 @@ class Callbacks:
         self.due: dict[bytes, None] = {}
         self._changed = changed
         self._calls: dict[bytes, list[_Call]] = {}
+        self._followers: dict[bytes, list[deque[tuple[bytes, int]]]] = {}
+
+    def follow(self, runs: Iterable[bytes], news: deque[tuple[bytes, int]]) -> None:
+        """Note from now on in ``news`` what of some runs is new: run, and node or NONE."""
+        with self._changed:
+            for run in runs:
+                self._followers.setdefault(run, []).append(news)
+
+    def unfollow(self, runs: Iterable[bytes], news: deque[tuple[bytes, int]]) -> None:
+        """Note there nothing more."""
+        with self._changed:
+            for run in runs:
+                rest = [other for other in self._followers.pop(run, []) if other is not news]
+                if rest:
+                    self._followers[run] = rest
 
     def add(self, replica: Replica, done: Callable[[], object], callback: Callable[[], object]) -> None:
         """Call a function once something holds of a run or the run has an error; if so now, at once."""
@@ -50,10 +66,12 @@ class Callbacks:
         if now:
             _call(call)
 
-    def touch(self, run: bytes) -> None:
-        """Note that something of a run is new; the caller holds the lock."""
+    def touch(self, run: bytes, node: int) -> None:
+        """Note that something of a run is new, or of a node of it; the caller holds the lock."""
         if run in self._calls:
             self.due[run] = None
+        for news in self._followers.get(run, ()):
+            news.append((run, node))
 
     def give_up(self, error: NbqError) -> None:
         """Let all who wait know that nothing more will come; the caller holds the lock."""
@@ -89,8 +107,12 @@ def _call(call: _Call) -> None:
         logging.getLogger("nbq").exception("a callback of run %s failed", call.replica.run.hex())
 
 
-def future_of(callbacks: Callbacks, replica: Replica, done: Callable[[], object]) -> asyncio.Future[None]:
-    """Return a future of the running event loop that is done when something holds of a run."""
+def future_of(add: Callable[[Callable[[], object]], object]) -> asyncio.Future[None]:
+    """Return a future of the running event loop that is done when a callback is called.
+
+    Args:
+        add: Gets the callback; it may be called at once, and more than once.
+    """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[None] = loop.create_future()
 
@@ -102,5 +124,5 @@ def future_of(callbacks: Callbacks, replica: Replica, done: Callable[[], object]
         with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
             loop.call_soon_threadsafe(finish)
 
-    callbacks.add(replica, done, call)
+    add(call)
     return future

@@ -22,7 +22,8 @@ from nbq.core.views import ClusterView, ElementView, EngineView, QueueView, RunV
 from nbq.errors import HubUnreachable, NbqError, UsageError, WaitTimeout
 from nbq.functions import FunctionCache, named
 from nbq.link import Link
-from nbq.results import AsyncResult, GroupResult, MapResult, handle
+from nbq.results import AsyncResult, Finder, handle
+from nbq.resultsets import GroupResult, MapResult, ResultSet
 from nbq.routes import NOTHING_SAID, Router, Way
 from nbq.settings import Connection, find_connection, live_runtime
 from nbq.tasks import Task, registered
@@ -343,17 +344,13 @@ class Client:
 
     # -------------------------------------------------------------- asking
 
-    def result(self, task_id: str | AsyncResult | GroupResult) -> Any:
+    def result(self, task_id: str | AsyncResult | ResultSet) -> Any:
         """Return the handle of a task, group or map by its id, from any process.
 
         Raises:
             UnknownResult: The hub has no run or task of this id (any more).
         """
-        found = self._find(task_id if isinstance(task_id, str) else task_id.id)
-        replica = self._link.known(found.run, found.graph)
-        if found.node != NONE:
-            return AsyncResult(self._link, replica, found.node, found.index)
-        return handle(self._link, replica)
+        return Finder(self._link).one(task_id if isinstance(task_id, str) else task_id.id)
 
     def _find(self, text: str) -> wire.Found:
         found = self._link.ask(wire.Ask(0, "find", text))

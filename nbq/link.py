@@ -15,19 +15,19 @@ import shutil
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
 from nbq import payload, wire
+from nbq.asking import Asking, M
 from nbq.batch import Batch, Minter, PlannedRun, Sealer, stage
 from nbq.bulk import BlobTraffic, HeldRuns
 from nbq.callbacks import Callbacks, future_of
 from nbq.core.graph import value_nodes
-from nbq.core.model import Graph, Options
-from nbq.core.views import ElementView
+from nbq.core.model import NONE, Graph, Options
 from nbq.errors import (
     AuthenticationError,
     HubError,
@@ -62,10 +62,8 @@ _UNACKNOWLEDGED_BYTES = 512 * 1024 * 1024
 """More arguments than this are not kept for a hub that is slow or away: submits wait."""
 _CLOSED = "this client is closed, or belongs to the parent process: call nbq.connect() here"
 
-M = TypeVar("M", wire.Ask, wire.Cancel, wire.Forget)
 
-
-class Link:
+class Link(Asking):
     """One client's connection to a hub.
 
     Args:
@@ -194,7 +192,7 @@ class Link:
                 for event in self._session.receive(message, now_s):
                     replica = self._on_event(event)
                     if replica is not None:
-                        self._callbacks.touch(replica.run)
+                        self._callbacks.touch(replica.run, getattr(event, "node", NONE))
             if messages:
                 self._push(now_s)
                 self._changed.notify_all()
@@ -487,8 +485,23 @@ class Link:
 
     def future(self, replica: Replica, done: Callable[[], object]) -> asyncio.Future[None]:
         """Return a future of the running event loop that is done when something holds of a run."""
-        self._excuse(replica, done)
-        return future_of(self._callbacks, replica, done)
+        return future_of(lambda call: self.call_when(replica, done, call))
+
+    def follow(self, runs: Iterable[bytes], news: deque[tuple[bytes, int]]) -> None:
+        """Note from now on in ``news`` what of some runs is new: run, and node or NONE."""
+        self._callbacks.follow(runs, news)
+
+    def unfollow(self, runs: Iterable[bytes], news: deque[tuple[bytes, int]]) -> None:
+        """Note there nothing more."""
+        self._callbacks.unfollow(runs, news)
+
+    def wait_many(self, done: Callable[[], object], timeout: float | None) -> bool:
+        """Wait until something holds of followed runs; returns whether it does.
+
+        Raises:
+            NbqError: The hub refuses this client, or it was closed.
+        """
+        return self._until(done, timeout)
 
     def _excuse(self, replica: Replica, done: Callable[[], object]) -> None:
         """Note why nothing more will be known of a run, if that is so."""
@@ -547,35 +560,10 @@ class Link:
         assert isinstance(answer, wire.Answer)
         return answer
 
-    def _accepted(self, replica: Replica) -> None:
+    def accepted(self, replica: Replica) -> None:
+        """Wait until the hub has acknowledged a run; raises as ``wait``."""
         self.graph(replica)
         self.wait(replica, lambda: replica.accepted, None)
-
-    def element(self, replica: Replica, node: int, index: int) -> ElementView:
-        """Return what the hub knows of an element, after its run was acknowledged."""
-        self._accepted(replica)
-        ask = wire.Ask(0, "element", run=replica.run, node=node, index=index)
-        return self.answer(ask).elements[0]
-
-    def counts(self, replica: Replica, nodes: Iterable[int]) -> dict[str, int]:
-        """Return how many elements of nodes are in each state, after their run was acknowledged."""
-        self._accepted(replica)
-        totals: dict[str, int] = {}
-        rows = self.answer(wire.Ask(0, "nodes", run=replica.run)).nodes
-        for number in nodes:
-            for state, count in rows[number].items():
-                totals[state] = totals.get(state, 0) + count
-        return totals
-
-    def cancel(self, replica: Replica, node: int, lo: int, hi: int) -> int:
-        """Stop elements of a run; returns how many tasks that ended, with those that follow them."""
-        self._accepted(replica)
-        return self.answer(wire.Cancel(0, replica.run, node, lo, hi)).count
-
-    def forget(self, replica: Replica) -> None:
-        """Let the hub drop a finished run."""
-        self._accepted(replica)
-        self.ask(wire.Forget(0, replica.run))
 
     # -------------------------------------------------------------- ending
 

@@ -187,7 +187,9 @@ def load_call(element: bytes | memoryview, serializer: str = PICKLE, limit: int 
 # ------------------------------------------------------------------ blocks
 
 
-def origin(kind: Literal["args", "result"], run: bytes, node: int, lo: int, function: bytes = b"") -> bytes:
+def origin(
+    kind: Literal["args", "result", "note"], run: bytes, node: int, lo: int, function: bytes = b""
+) -> bytes:
     """Return what a block is bound to: the place where it was made, and for arguments the function."""
     return struct.pack("<6s16sQQ", kind.encode(), run, node, lo) + function
 

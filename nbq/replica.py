@@ -182,6 +182,13 @@ class Replica:
             return started_s, 0.0, output.get(place, ("", ""))
         return started_s + sum(seconds[:place]), seconds[place], output.get(place, ("", ""))
 
+    def children(self, node: int, index: int) -> list[str]:
+        """Return the ids of what an element submitted while it ran."""
+        fact = self.fact(node, index)
+        if not isinstance(fact, Settled) or fact.block == NONE:
+            return []
+        return payload.load_extras(self.opened(fact).extras)[3].get(index - fact.block_lo, [])
+
     def values(self, node: int, lo: int, hi: int) -> list[Any]:
         """Return the values of a range of elements that all succeeded, block by block."""
         found = self.node(node)

@@ -1,40 +1,87 @@
-"""Handles to results: what a submit returns, and what ``client.result(id)`` finds again on any day.
+"""Handles to single results: what a submit returns, and how any handle is found again by its id.
 
 A handle holds no value: it names elements of a run, and reads the client's replica of that run. The same
-object serves threads (``get``) and coroutines (``await``).
+object serves threads (``get``) and coroutines (``await``). It never polls, and never runs user code but
+callbacks and what unpickling runs.
 """
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import html
-import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from nbq.canvas.tree import Branch, Empty, Leaf, Tree, parent_of, tree_of
-from nbq.core.ids import run_text
-from nbq.core.model import NONE, Nested, Slice, State
+import msgspec
+
+from nbq import walks, wire
+from nbq.canvas.tree import EMPTY, Empty, Leaf, Tree, parent_of, tree_of
+from nbq.core.ids import parse_id, run_text
+from nbq.core.model import NONE, Nested, On, Slice, State
 from nbq.core.queries import shown_state
-from nbq.errors import RemoteTraceback, WaitTimeout
+from nbq.current import current_client
+from nbq.errors import NbqError, RemoteTraceback, UnknownResult, UsageError, WaitTimeout
 from nbq.replica import Replica
 
 if TYPE_CHECKING:
     from nbq.link import Link
+    from nbq.resultsets import GroupResult
 
-__all__ = ["AsyncResult", "GroupResult", "MapResult", "handle"]
+__all__ = ["ENDED", "AsyncResult", "Finder", "check_waiting", "handle", "result_of"]
+
+ENDED = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
+"""The states of what has ended; a task may show names of its own while it runs."""
 
 _SUCCESS = int(State.SUCCESS)
-_ITER = 256
-"""Values are unpickled so many at a time while a map is iterated."""
+_SKIPPED = int(State.SKIPPED)
+_LIST_ID = re.compile(r"([0-9a-f]{32})-list-(0|[1-9][0-9]{0,9})")
+
+_HARMLESS = {"interval", "no_ack", "follow_parents"}
+"""Celery's, without effect here: nothing is polled or acknowledged, and a failed parent's error is always
+that of what follows it."""
+_MEANINGLESS = {
+    "on_message": "there are no messages of a result backend: use then(), callback= or as_completed()",
+    "on_interval": "nothing is polled, so it would never be called: use timeout= and wait in a loop",
+    "disable_sync_subtasks": "a task may wait for others here, and is not kept from it: leave it out",
+}
+
+
+def check_waiting(options: Mapping[str, Any]) -> None:
+    """Check the parameters of Celery's ``get`` that mean nothing here.
+
+    Raises:
+        UsageError: One would change what happens in Celery, and cannot here; the text says why.
+        TypeError: There is no such parameter.
+    """
+    for name, value in options.items():
+        if name in _HARMLESS or value is None or (name == "disable_sync_subtasks" and not value):
+            continue
+        if name in _MEANINGLESS:
+            raise UsageError(f"get() has no {name}: {_MEANINGLESS[name]}")
+        raise TypeError(f"get() got an unexpected keyword argument {name!r}")
 
 
 class AsyncResult:
-    """The result of one task."""
+    """The result of one task.
+
+    Args:
+        link: The client's connection; or the id of a task, which the current client then looks for.
+        replica: What the client knows of the task's run.
+        node, index: Which element of it the task is.
+    """
 
     __slots__ = ("_link", "_replica", "index", "node")
 
-    def __init__(self, link: Link, replica: Replica, node: int, index: int) -> None:
+    def __init__(
+        self, link: Link | str, replica: Replica | None = None, node: int = 0, index: int = 0
+    ) -> None:
+        if replica is None or isinstance(link, str):
+            found = result_of(str(link))
+            if not isinstance(found, AsyncResult):
+                raise UnknownResult(f"{link} is a group, not a task: use client.result(id)")
+            link, replica, node, index = found._link, found._replica, found.node, found.index
         self._link = link
         self._replica = replica
         self.node = node
@@ -57,29 +104,45 @@ class AsyncResult:
     def _known(self) -> int:
         return self._replica.node(self.node).state[self.index]
 
-    def get(self, timeout: float | None = None, propagate: bool = True) -> Any:
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        *,
+        callback: Callable[[str, Any], object] | None = None,
+        **celery: Any,
+    ) -> Any:
         """Wait for the task and return its value.
 
         Args:
             timeout: Seconds to wait; None for as long as it takes.
             propagate: Whether a failure is raised; else it is returned.
+            callback: Called with the id and what is returned, before it is.
+            celery: ``interval``, ``no_ack`` and ``follow_parents`` are taken and make no difference:
+                nothing is polled, and the error of a failed parent is raised whatever they say.
 
         Raises:
             WaitTimeout: It did not end in time; it goes on.
             TaskRevoked: It was cancelled, or expired.
             TaskLost: It started in too many slots that died.
+            UsageError: A parameter of Celery's that cannot mean anything here.
             Exception: What the task raised, with its remote traceback as cause.
         """
+        if celery:
+            check_waiting(celery)
         if not self._known():
             self._link.watch(self._replica, [self.node])
             if not self._link.wait(self._replica, self._known, timeout):
                 raise WaitTimeout(f"task {self.id} has not ended after {timeout:g} s; it goes on")
         if self._known() == _SUCCESS:
-            return self._replica.value(self.node, self.index)
-        error = self._replica.failure(self.node, self.index)
-        if propagate:
-            raise error
-        return error
+            value = self._replica.value(self.node, self.index)
+        else:
+            value = self._replica.failure(self.node, self.index)
+            if propagate:
+                raise value
+        if callback is not None:
+            callback(self.id, value)
+        return value
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the task; returns whether it has ended, however."""
@@ -92,10 +155,22 @@ class AsyncResult:
         yield from self._link.future(self._replica, self._known).__await__()
         return self.get(0)
 
-    def then(self, callback: Callable[[AsyncResult], Any]) -> AsyncResult:
-        """Call a function with this when the task has ended (in the client's thread: be quick)."""
+    def then(
+        self, callback: Callable[[AsyncResult], Any], on_error: Callable[[AsyncResult], Any] | None = None
+    ) -> AsyncResult:
+        """Call a function with this when the task has ended (in the client's thread: be quick).
+
+        Args:
+            callback: The function.
+            on_error: What is called in its place if the task has not succeeded; None for the same.
+        """
+
+        def call() -> None:
+            other = on_error is not None and self._known() != _SUCCESS
+            (on_error if other and on_error else callback)(self)
+
         self._link.watch(self._replica, [self.node])
-        self._link.call_when(self._replica, self._known, lambda: callback(self))
+        self._link.call_when(self._replica, self._known, call)
         return self
 
     # -------------------------------------------------------------- looking
@@ -104,8 +179,11 @@ class AsyncResult:
     def state(self) -> str:
         """Return the state: WAITING SCHEDULED RETRY QUEUED STARTED SUCCESS FAILURE REVOKED.
 
+        While the task runs it may show a name of its own (``update_state``) in place of STARTED.
+
         Raises:
             Refused: The hub did not take the task.
+            UnknownResult: The hub has it no more.
         """
         known = self._known()
         if known:
@@ -116,7 +194,7 @@ class AsyncResult:
 
     def ready(self) -> bool:
         """Return whether the task has ended, however."""
-        return State[self.state] >= State.SUCCESS
+        return self.state in ENDED
 
     def successful(self) -> bool:
         """Return whether the task has succeeded."""
@@ -131,7 +209,14 @@ class AsyncResult:
         """Return the value, or the exception, or None while the task has not ended."""
         return self.get(propagate=False) if self.ready() else None
 
-    info = result
+    @property
+    def info(self) -> Any:
+        """Return what the running task last showed by ``update_state``; once it has ended, ``result``."""
+        if not self._known():
+            note = self._link.note(self._replica, self.node, self.index)
+            if note is not None or not self.ready():
+                return note
+        return self.get(propagate=False)
 
     @property
     def traceback(self) -> str | None:
@@ -166,9 +251,48 @@ class AsyncResult:
         return self._replica.extras(self.node, self.index)
 
     @property
+    def date_done(self) -> datetime | None:
+        """Return when the hub took note that the task had ended, in UTC; None until then."""
+        if not self.ready():
+            return None
+        self.wait()
+        fact = self._replica.fact(self.node, self.index)
+        return None if fact is None else datetime.fromtimestamp(fact.at_s, UTC)
+
+    @property
+    def name(self) -> str:
+        """Return the name of the task, or what it is shown as (``shadow``)."""
+        spec = self._link.graph(self._replica).nodes[self.node]
+        return spec.options.shadow or spec.task
+
+    @property
+    def queue(self) -> str:
+        """Return the queue that the task was sent to."""
+        return self._link.graph(self._replica).nodes[self.node].options.queue
+
+    @property
+    def worker(self) -> str | None:
+        """Return the name of the engine that ran the task or has it, or None."""
+        return self._link.element(self._replica, self.node, self.index).engine or None
+
+    @property
     def attempts(self) -> int:
-        """Return how many attempts there were so far."""
+        """Return how many attempts there were so far: the first, retries, and those that were lost."""
         return self._link.element(self._replica, self.node, self.index).attempt
+
+    def exists(self) -> bool:
+        """Return whether the hub has the task (still): results expire, and can be forgotten."""
+        try:
+            self._link.element(self._replica, self.node, self.index)
+        except UnknownResult:
+            return False
+        except NbqError:
+            if self._replica.error is None:
+                raise
+            return False  # it was not taken
+        return True
+
+    # -------------------------------------------------------------- what it belongs to
 
     @property
     def parent(self) -> AsyncResult | GroupResult | None:
@@ -178,24 +302,103 @@ class AsyncResult:
         return None if found is None else handle(self._link, self._replica, tree_of(graph, found))
 
     @property
-    def children(self) -> list[AsyncResult]:
-        """Return the results of the tasks that follow this one directly."""
+    def children(self) -> list[AsyncResult | GroupResult]:
+        """Return what came of this task: the next step, links that were called, what it submitted."""
+        return self._children(walks.Kinship())
+
+    def _children(self, kinship: walks.Kinship) -> list[Any]:
         graph = self._link.graph(self._replica)
-        found: list[AsyncResult] = []
-        for number, spec in enumerate(graph.nodes):
-            if spec.after_node != self.node:
+        if kinship.all_ends and not kinship.has(self._replica.run):
+            self._link.watch(self._replica, list(range(len(graph.nodes))))
+        single = graph.nodes[self.node].size == 1
+        found: list[Any] = []
+        groups: set[int] = set()
+        for number in kinship.followers(self._replica.run, graph, self.node):
+            spec = graph.nodes[number]
+            group = kinship.group(self._replica.run, graph, number)
+            if group is not None and single:
+                if group not in groups:
+                    groups.add(group)
+                    found.append(handle(self._link, self._replica, tree_of(graph, Nested(group))))
                 continue
-            single = graph.nodes[self.node].size == 1
             indices = range(spec.size) if single else [self.index]
-            found += [AsyncResult(self._link, self._replica, number, i) for i in indices]
+            members = [AsyncResult(self._link, self._replica, number, index) for index in indices]
+            found += members if spec.on == On.SUCCESS else [one for one in members if self._called(one)]
+        return found + self._submitted()
+
+    def _submitted(self) -> list[Any]:
+        """Return the results of what this task submitted while it ran, as far as the hub has them."""
+        if not self.ready():
+            return []
+        self.wait()
+        finder = Finder(self._link)
+        found: list[Any] = []
+        for text in self._replica.children(self.node, self.index):
+            with contextlib.suppress(UnknownResult):
+                found.append(finder.one(text))
         return found
+
+    def _called(self, link: AsyncResult) -> bool:
+        """Return whether a link or errback of this task was called for."""
+        if not self.ready():
+            return False
+        known = link._known()
+        if known:
+            return known != _SKIPPED
+        return link.state != State.SKIPPED.name
+
+    _parts_of: None = None
+    """A walk's question: the members, of what has some."""
+
+    def _label(self) -> str:
+        return f"{self.name} {self.state}"
+
+    def as_tuple(self) -> Any:
+        """Return ``((id, parent), None)``, the parent likewise; ``nbq.result_from_tuple`` reads it."""
+        return walks.as_tuple(self)
+
+    def as_list(self) -> list[str]:
+        """Return the ids of this task and of what it follows, back to the first."""
+        return walks.as_list(self)
+
+    def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[Any, Any]]:
+        """Yield pairs of a result (None at first) and one that follows it, from this one on.
+
+        Args:
+            intermediate: Whether what has not ended is passed by; else it is an error.
+
+        Raises:
+            WaitTimeout: A result has not ended.
+        """
+        return walks.iterdeps(self, intermediate)
+
+    def collect(self, intermediate: bool = False, **options: Any) -> Iterator[tuple[Any, Any]]:
+        """Yield pairs of a result and its value, from this one on, waiting for each (as ``get`` does).
+
+        Args:
+            intermediate: As for ``iterdeps``; nothing is passed by that can be waited for.
+            options: As for ``get``.
+        """
+        return walks.collect(self, intermediate, options)
+
+    def get_leaf(self) -> Any:
+        """Return the value of the last result that follows from this one."""
+        return walks.get_leaf(self)
+
+    def build_graph(self, intermediate: bool = False) -> walks.ResultGraph:
+        """Return what follows from this result as a graph. Args and errors as ``iterdeps``."""
+        return walks.build_graph(self, intermediate)
 
     # -------------------------------------------------------------- acting
 
-    def cancel(self) -> bool:
+    def cancel(self, terminate: bool = True, signal: str | None = None) -> bool:
         """Stop the task, queued or running; returns whether there was anything to stop.
 
         Of a whole chain or chord, everything is stopped.
+
+        Args:
+            terminate: Celery's; what runs is stopped, whatever it says.
+            signal: Celery's; it makes no difference (an exception in the task, then the end of its slot).
         """
         value = self._link.graph(self._replica).value
         if isinstance(value, Slice) and (value.node, value.lo) == (self.node, self.index):
@@ -204,9 +407,18 @@ class AsyncResult:
 
     revoke = cancel
 
+    def abort(self) -> bool:
+        """Ask the running task to end by itself (``current_task.is_aborted()``); cancel it if it waits.
+
+        Returns whether there was anything to end.
+        """
+        return self._link.abort(self._replica, self.node, self.index, self.index + 1) > 0
+
     def forget(self) -> None:
         """Let the hub drop the run that this task belongs to, with its values."""
         self._link.forget(self._replica)
+
+    # -------------------------------------------------------------- what Python asks
 
     def __eq__(self, other: object) -> bool:
         """Return whether the other names the same task; a text is compared with the id."""
@@ -218,6 +430,10 @@ class AsyncResult:
         """Hash as the id does."""
         return hash(self.id)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as the id; whoever loads it finds the task by its current client."""
+        return result_of, (self.id,)
+
     def __repr__(self) -> str:
         """Show id and, if it is known here, how it ended."""
         known = self._known()
@@ -227,266 +443,7 @@ class AsyncResult:
         return f"<code>{html.escape(repr(self))}</code>"
 
 
-class GroupResult:
-    """The results of a group: a list, in the order of its members.
-
-    Iterating yields a handle for each member.
-    """
-
-    def __init__(self, link: Link, replica: Replica, tree: Branch | Empty) -> None:
-        self._link = link
-        self._replica = replica
-        self._tree = tree
-        self._leaves = list(_leaves(tree))
-        self._checked = 0
-        """How many of the leaves are known to have ended: it is asked again and again."""
-
-    @property
-    def id(self) -> str:
-        """Return the id of the run."""
-        return run_text(self._replica.run)
-
-    @property
-    def results(self) -> list[AsyncResult | GroupResult]:
-        """Return a handle for each member."""
-        return [self[place] for place in range(len(self))]
-
-    children = results
-
-    def __iter__(self) -> Iterator[Any]:
-        """Yield a handle for each member."""
-        return (self[place] for place in range(len(self)))
-
-    def __len__(self) -> int:
-        """Return the number of members."""
-        return 0 if isinstance(self._tree, Empty) else len(self._tree)
-
-    def __getitem__(self, place: int) -> AsyncResult | GroupResult:
-        """Return the handle of a member."""
-        if isinstance(self._tree, Empty):
-            raise IndexError(f"no member {place} of 0")
-        return handle(self._link, self._replica, self._tree[place])
-
-    # -------------------------------------------------------------- waiting
-
-    def _nodes(self) -> list[int]:
-        return sorted({leaf.node for leaf in self._leaves})
-
-    def _watch(self) -> None:
-        self._link.watch(self._replica, self._nodes())
-
-    def _count(self, state: int) -> int:
-        """Return how many elements are known to be in a state (0: not known to have ended)."""
-        return sum(
-            self._replica.node(leaf.node).state.count(state, leaf.lo, leaf.hi) for leaf in self._leaves
-        )
-
-    def _ended(self) -> bool:
-        at = self._checked
-        while at < len(self._leaves):
-            leaf = self._leaves[at]
-            node = self._replica.node(leaf.node)
-            if node.left and node.state.find(0, leaf.lo, leaf.hi) >= 0:
-                break
-            at = self._checked = at + 1
-        return at == len(self._leaves)
-
-    def _settled(self) -> bool:
-        return self._first_bad() is not None or self._ended()
-
-    def _first_bad(self) -> tuple[int, int] | None:
-        """Return node and index of the first member that is known not to have succeeded."""
-        for leaf in self._leaves if self._replica.bad else ():
-            node = self._replica.node(leaf.node)
-            if not node.bad:
-                continue
-            for index in range(leaf.lo, leaf.hi):
-                if node.state[index] > _SUCCESS:
-                    return leaf.node, index
-        return None
-
-    def get(self, timeout: float | None = None, propagate: bool = True) -> list[Any]:
-        """Wait for all members and return their values, in order.
-
-        Args:
-            timeout: Seconds to wait; None for as long as it takes.
-            propagate: Whether a failure is raised, as soon as it is known; else exceptions stand in
-                the places of values.
-
-        Raises:
-            WaitTimeout: Not all ended in time; they go on.
-            Exception: As ``AsyncResult.get``, for the first failure.
-        """
-        self._watch()
-        done = self._settled if propagate else self._ended
-        if not self._link.wait(self._replica, done, timeout):
-            raise WaitTimeout(f"{self._count(0)} of {self._size()} tasks of {self.id} have not ended")
-        bad = self._first_bad() if propagate else None
-        if bad is not None:
-            raise self._replica.failure(*bad)
-        return self._values(self._tree)
-
-    join = get
-
-    def _size(self) -> int:
-        return sum(leaf.hi - leaf.lo for leaf in self._leaves)
-
-    def _values(self, tree: Branch | Empty) -> list[Any]:
-        if isinstance(tree, Empty):
-            return self._values_of(Slice(tree.node, 0, 1))[0]
-        out: list[Any] = []
-        for part in tree.parts:
-            if isinstance(part, Slice):
-                out += self._values_of(part)
-            else:
-                out.append(self._values(part))
-        return out
-
-    def _values_of(self, leaf: Slice) -> list[Any]:
-        if not self._replica.node(leaf.node).bad:
-            return self._replica.values(leaf.node, leaf.lo, leaf.hi)
-        return [
-            AsyncResult(self._link, self._replica, leaf.node, index).get(0, propagate=False)
-            for index in range(leaf.lo, leaf.hi)
-        ]
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait for all members; returns whether all have ended, however."""
-        self._watch()
-        return self._link.wait(self._replica, self._ended, timeout)
-
-    def __await__(self) -> Generator[Any, None, list[Any]]:
-        """Wait for all members in a coroutine and return their values; raises as ``get``."""
-        self._watch()
-        yield from self._link.future(self._replica, self._settled).__await__()
-        return self.get(0)
-
-    def as_completed(self, timeout: float | None = None) -> Iterator[AsyncResult]:
-        """Yield the handle of each task, as it ends.
-
-        Raises:
-            WaitTimeout: Nothing more ended in time.
-        """
-        self._watch()
-        until = None if timeout is None else time.monotonic() + timeout
-        seen = dict.fromkeys(self._nodes(), 0)
-
-        def news() -> bool:
-            return any(len(self._replica.node(number).facts) > count for number, count in seen.items())
-
-        while seen:
-            for number in list(seen):
-                yield from self._fresh(number, seen)
-            if not seen:
-                return
-            remaining = None if until is None else max(0.0, until - time.monotonic())
-            if not self._link.wait(self._replica, news, remaining):
-                raise WaitTimeout(f"{self._count(0)} tasks of {self.id} have not ended")
-
-    def _fresh(self, number: int, seen: dict[int, int]) -> Iterator[AsyncResult]:
-        """Yield handles of what ended of a node since the last time; take it out when all has."""
-        node = self._replica.node(number)
-        members = [leaf for leaf in self._leaves if leaf.node == number]
-        while seen[number] < len(node.facts):
-            fact = node.facts[seen[number]]
-            seen[number] += 1
-            for leaf in members:
-                for index in range(max(fact.lo, leaf.lo), min(fact.hi, leaf.hi)):
-                    yield AsyncResult(self._link, self._replica, number, index)
-        if node.left == 0 and seen[number] == len(node.facts):
-            del seen[number]
-
-    async def __aiter__(self) -> AsyncIterator[AsyncResult]:
-        """Yield the handle of each task, as it ends."""
-        iterator = self.as_completed()
-        while (found := await asyncio.to_thread(next, iterator, None)) is not None:
-            yield found
-
-    # -------------------------------------------------------------- looking and acting
-
-    def completed_count(self) -> int:
-        """Return how many tasks have succeeded."""
-        return self._states().get(State.SUCCESS.name, 0)
-
-    def _states(self) -> dict[str, int]:
-        """Return how many tasks are in each state, as the hub has it now."""
-        if self._ended():
-            counts = {shown_state(state): self._count(state) for state in State if state >= _SUCCESS}
-            return {name: count for name, count in counts.items() if count}
-        return self._link.counts(self._replica, self._nodes())
-
-    def waiting(self) -> bool:
-        """Return whether any task has not ended."""
-        return not self.ready()
-
-    def ready(self) -> bool:
-        """Return whether all tasks have ended, however."""
-        return all(State[name] >= _SUCCESS for name in self._states())
-
-    def successful(self) -> bool:
-        """Return whether all tasks have succeeded."""
-        return self._states().keys() <= {State.SUCCESS.name}
-
-    def failed(self) -> bool:
-        """Return whether a task has failed."""
-        return State.FAILURE.name in self._states()
-
-    @property
-    def progress(self) -> dict[str, int]:
-        """Return how many tasks of the whole run are in each state, as the hub has it now."""
-        return self._link.counts(self._replica, range(len(self._link.graph(self._replica).nodes)))
-
-    @property
-    def parent(self) -> AsyncResult | GroupResult | None:
-        """Return the result that this group follows, or None."""
-        return self[0].parent if len(self) else None
-
-    def cancel(self) -> int:
-        """Stop every task that has not ended; returns how many there were.
-
-        Of a whole canvas, everything is stopped: also what these tasks wait for.
-        """
-        value = self._link.graph(self._replica).value
-        if isinstance(value, Nested) and isinstance(self._tree, Branch) and value.number == self._tree.number:
-            return self._link.cancel(self._replica, NONE, 0, 0)
-        return sum(self._link.cancel(self._replica, leaf.node, leaf.lo, leaf.hi) for leaf in self._leaves)
-
-    revoke = cancel
-
-    def forget(self) -> None:
-        """Let the hub drop the run, with its values."""
-        self._link.forget(self._replica)
-
-    def __repr__(self) -> str:
-        """Show id and size."""
-        return f"<{type(self).__name__} {self.id} of {len(self):,}>"
-
-    def _repr_html_(self) -> str:
-        return f"<code>{html.escape(repr(self))}</code>"
-
-
-class MapResult(GroupResult):
-    """The results of ``client.map``; iterating yields values, in order, as they come."""
-
-    def __init__(self, link: Link, replica: Replica) -> None:
-        graph = link.graph(replica)
-        size = graph.nodes[0].size
-        super().__init__(link, replica, Branch(0, [Slice(0, 0, size)], [0, size]))
-
-    def __iter__(self) -> Iterator[Any]:
-        """Yield each value, in order; raises what its call raised."""
-        self._watch()
-        node = self._replica.node(0)
-        at, size = 0, len(self)
-        while at < size:
-            self._link.wait(self._replica, lambda at=at: node.state[at] > 0, None)
-            end = at
-            while end < size and end - at < _ITER and node.state[end] == _SUCCESS:
-                end += 1
-            if end == at:
-                raise self._replica.failure(0, at)
-            yield from self._replica.values(0, at, end)
-            at = end
+# ------------------------------------------------------------------ from runs and ids to handles
 
 
 def handle(link: Link, replica: Replica, tree: Tree | None = None) -> Any:
@@ -498,15 +455,95 @@ def handle(link: Link, replica: Replica, tree: Tree | None = None) -> Any:
         tree = tree_of(graph, graph.value)
     if isinstance(tree, Leaf):
         return AsyncResult(link, replica, tree.node, tree.index)
-    return GroupResult(link, replica, tree)
+    from nbq.members import Members  # these are made of what this module makes
+    from nbq.resultsets import GroupResult
+
+    return GroupResult.of(Members(link, replica, tree))
 
 
-def _leaves(tree: Branch | Empty) -> Iterator[Slice]:
-    if isinstance(tree, Empty):
-        yield Slice(tree.node, 0, 1)
-        return
-    for part in tree.parts:
-        if isinstance(part, Slice):
-            yield part
-        else:
-            yield from _leaves(part)
+class Finder:
+    """Finds handles by ids; the hub is asked once for each run.
+
+    Args:
+        link: The client's connection.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._known: dict[bytes, Replica] = {}
+
+    def one(self, text: str) -> Any:
+        """Return the handle of a task, run, group of a run, or saved group.
+
+        Raises:
+            UnknownResult: The hub has nothing of this id (any more).
+        """
+        listed = _LIST_ID.fullmatch(text)
+        if listed is not None:
+            return self._listed(text, listed[1], int(listed[2]))
+        parsed = parse_id(text)
+        if parsed is None:
+            return self._named(text)
+        replica = self._known.get(parsed[0])
+        if replica is not None and parsed[1] != NONE and self._has(replica, parsed[1], parsed[2]):
+            return self._element(replica, parsed[1], parsed[2])
+        return self._asked(text)
+
+    def _asked(self, text: str) -> Any:
+        found = self._link.ask(wire.Ask(0, "find", text))
+        assert isinstance(found, wire.Found)
+        replica = self._known[found.run] = self._link.known(found.run, found.graph)
+        if found.node != NONE:
+            return self._element(replica, found.node, found.index)
+        return handle(self._link, replica)
+
+    def _has(self, replica: Replica, node: int, index: int) -> bool:
+        nodes = self._link.graph(replica).nodes
+        return node < len(nodes) and index < nodes[node].size
+
+    def _element(self, replica: Replica, node: int, index: int) -> Any:
+        if self._link.graph(replica).nodes[node].task == EMPTY:
+            return handle(self._link, replica, Empty(node))
+        return AsyncResult(self._link, replica, node, index)
+
+    def _listed(self, text: str, run: str, number: int) -> Any:
+        replica = self._known.get(bytes.fromhex(run))
+        if replica is None:
+            self._asked(run)
+            replica = self._known[bytes.fromhex(run)]
+        graph = self._link.graph(replica)
+        if number >= len(graph.lists):
+            raise UnknownResult(f"the hub has no group {text!r}: its run has {len(graph.lists)}")
+        return handle(self._link, replica, tree_of(graph, Nested(number)))
+
+    def _named(self, text: str) -> Any:
+        """Return the task that somebody gave an id, or the group that was saved under it."""
+        try:
+            return self._asked(text)
+        except UnknownResult as error:
+            data = self._link.saved(text)
+            if not data:
+                raise error from None
+        return self.group(text, msgspec.msgpack.decode(data))
+
+    def group(self, own: str, members: list[Any], depth: int = 0) -> GroupResult:
+        """Return a group put together by hand from ids, and pairs of id and members."""
+        from nbq.members import DEPTH_LIMIT
+        from nbq.resultsets import GroupResult
+
+        if depth > DEPTH_LIMIT:
+            raise UsageError(f"results are nested more than {DEPTH_LIMIT} deep")
+        found = [
+            self.one(member) if isinstance(member, str) else self.group(member[0], member[1], depth + 1)
+            for member in members
+        ]
+        return GroupResult(found, id=own)
+
+
+def result_of(text: str) -> Any:
+    """Return the handle of an id, by the current client; what handles are pickled as.
+
+    Raises:
+        UnknownResult: The hub has nothing of this id (any more).
+    """
+    return Finder(current_client()._link).one(text)

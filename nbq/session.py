@@ -214,7 +214,9 @@ class ClientSession:
         self._request += 1
         return self._request
 
-    def ask(self, message: wire.Ask | wire.Cancel | wire.Forget, now_s: float) -> None:
+    def ask(
+        self, message: wire.Ask | wire.Cancel | wire.Forget | wire.Abort | wire.Save, now_s: float
+    ) -> None:
         """Send a request; it is sent again until it is answered by ``Answered``."""
         self._requests[message.request] = message, now_s
         if self.connected:

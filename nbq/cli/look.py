@@ -22,7 +22,8 @@ from nbq.errors import UsageError, WaitTimeout
 
 if TYPE_CHECKING:
     from nbq.core.views import ClusterView, EngineView
-    from nbq.results import AsyncResult, GroupResult
+    from nbq.results import AsyncResult
+    from nbq.resultsets import GroupResult
 
 __all__ = ["outcome", "print_outcome", "result", "status", "tasks"]
 

@@ -67,11 +67,16 @@ LAYERS = {
     "batch": "canvas.* core.* errors frames payload replica tasks wire",
     "interrupts": "",
     "callbacks": "errors replica",
-    "link": "batch bulk callbacks core.* errors interrupts payload replica session settings transport version"
-    " wire",
-    "results": "canvas.* core.* errors link replica",
-    "client": "batch canvas.* configuration core.* current errors functions link payload results routes"
-    " settings tasks wire",
+    "asking": "core.* errors payload replica wire",
+    "link": "asking batch bulk callbacks core.* errors interrupts payload replica session settings transport"
+    " version wire",
+    "walks": "core.* errors",
+    "results": "canvas.* core.* current errors link members replica resultsets walks wire",
+    "ends": "core.* errors link replica",
+    "members": "canvas.* core.* ends errors link replica results resultsets",
+    "resultsets": "callbacks canvas.* core.* current ends errors link members replica results walks",
+    "client": "batch canvas.* configuration core.* current errors functions link payload results resultsets"
+    " routes settings tasks wire",
     "cluster": "client configuration errors security settings",
     # What users reach all of it by.
     "": "*",

@@ -1,0 +1,94 @@
+"""What a client asks of the hub about runs, and lets it do with them: one request and its answer each.
+
+A part of the ``Link``, which sends requests and waits for answers; nothing here touches a session.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from nbq import payload, wire
+from nbq.core.views import ElementView
+from nbq.errors import UnknownResult
+from nbq.replica import Replica
+
+__all__ = ["Asking", "M"]
+
+M = TypeVar("M", wire.Ask, wire.Cancel, wire.Forget, wire.Abort, wire.Save)
+
+
+class Asking(ABC):
+    """The questions and requests of a client."""
+
+    _key: bytes
+
+    @abstractmethod
+    def answer(self, message: M) -> wire.Answer:
+        """Send a request and return its answer; raises as ``Link.ask``."""
+
+    @abstractmethod
+    def accepted(self, replica: Replica) -> None:
+        """Wait until the hub has acknowledged a run.
+
+        Raises:
+            NbqError: It did not take it.
+        """
+
+    def element(self, replica: Replica, node: int, index: int) -> ElementView:
+        """Return what the hub knows of an element, after its run was acknowledged."""
+        return self._element(replica, node, index).elements[0]
+
+    def _element(self, replica: Replica, node: int, index: int) -> wire.Answer:
+        self.accepted(replica)
+        return self.answer(wire.Ask(0, "element", run=replica.run, node=node, index=index))
+
+    def note(self, replica: Replica, node: int, index: int) -> Any:
+        """Return what a running element last showed of itself; None for nothing."""
+        data = self._element(replica, node, index).note
+        if not data:
+            return None
+        where = payload.origin("note", replica.run, node, index)
+        opened = payload.unseal(self._key, where, data)
+        return payload.loads(opened.element(0), opened.serializer)
+
+    def saved(self, own: str) -> bytes:
+        """Return what is kept at the hub under an id; nothing if there is nothing (any more)."""
+        try:
+            return self.answer(wire.Ask(0, "saved", own)).saved
+        except UnknownResult:
+            return b""
+
+    def counts(self, replica: Replica, nodes: Iterable[int]) -> dict[str, int]:
+        """Return how many elements of nodes are in each state, after their run was acknowledged."""
+        totals: dict[str, int] = {}
+        rows = self.rows(replica)
+        for number in nodes:
+            for state, count in rows[number].items():
+                totals[state] = totals.get(state, 0) + count
+        return totals
+
+    def rows(self, replica: Replica) -> list[dict[str, int]]:
+        """Return by node how many elements are in each state, after the run was acknowledged."""
+        self.accepted(replica)
+        return self.answer(wire.Ask(0, "nodes", run=replica.run)).nodes
+
+    def cancel(self, replica: Replica, node: int, lo: int, hi: int) -> int:
+        """Stop elements of a run; returns how many tasks that ended, with those that follow them."""
+        self.accepted(replica)
+        return self.answer(wire.Cancel(0, replica.run, node, lo, hi)).count
+
+    def abort(self, replica: Replica, node: int, lo: int, hi: int) -> int:
+        """Ask elements of a run to end by themselves; returns how many there were to ask."""
+        self.accepted(replica)
+        return self.answer(wire.Abort(0, replica.run, node, lo, hi)).count
+
+    def save(self, own: str, data: bytes) -> int:
+        """Keep data at the hub under an id, or (empty) delete it; returns how many there were to change."""
+        return self.answer(wire.Save(0, own, data)).count
+
+    def forget(self, replica: Replica) -> None:
+        """Let the hub drop a finished run."""
+        self.accepted(replica)
+        self.answer(wire.Forget(0, replica.run))
