@@ -48,7 +48,9 @@ LAYERS = {
     # Engines.
     "engines": "",
     "engines.pipe": "core.* wire",
-    "engines.session": "core.* wire",
+    "engines.roster": "wire",
+    "engines.notes": "wire",
+    "engines.session": "core.* engines.notes engines.roster wire",
     "engines.child": "engines.pipe",
     "engines.runner": "context core.* engines.pipe errors payload tasks wire",
     "engines.slot": "engines.pipe engines.runner errors payload",
