@@ -173,7 +173,7 @@ class Runner:
     def _build(self, feeding: Feeding) -> Any:
         places: dict[tuple[int, int], tuple[memoryview, str]] = {}
         for block in feeding.feed.blocks:
-            where = payload.origin("result", feeding.run, block.node, block.lo)
+            where = payload.origin("result", *block.place(feeding.run), block.lo)
             content = _content(block, feeding.blobs)
             opened = payload.unseal(self._key, where, content, accept=self.accept)
             for index in range(block.use_lo, block.use_hi):
@@ -221,7 +221,7 @@ class Runner:
             calls: list[bytes | memoryview] = list(work.calls)
         else:
             lo = 0 if work.shared else work.lo
-            where = payload.origin("args", work.run, work.node, lo, work.function)
+            where = payload.origin("args", *work.place, lo, work.function)
             content = payload.map_blob(Path(work.blobs), work.blob)
             opened = payload.unseal(self._key, where, content, accept=self.accept)
             calls = [opened.element(0)]
@@ -346,7 +346,7 @@ def large(
     key: bytes, work: Work, index: int, element: payload.Element, seconds: float, extras: bytes
 ) -> Results:
     """Write a large result as a blob of its own, and return the message for the supervisor."""
-    where = payload.origin("result", work.run, work.node, index)
+    where = payload.origin("result", *work.place, index)
     serializer, compression = _result_encoding(work)
     name, parts = payload.seal_large(
         key, where, element, extras, serializer=serializer, compression=compression or "none"

@@ -318,17 +318,25 @@ class EngineSession:
         if self.roster.is_open(note.token, note.index, note.index + 1):
             self._notes.put(number, note)
 
-    def ended(self, number: int, outcomes: list[tuple[Outcome, bytes]], now_s: float) -> None:
-        """A slot's elements ended; blocks are sealed. What was stopped or taken back is dropped."""
-        for outcome, block in outcomes:
-            self._end(number, outcome, block, [], {}, now_s)
-
-    def extended(
-        self, number: int, outcome: Outcome, block: bytes, added: list[bytes], functions: dict[bytes, bytes],
+    def ended(
+        self,
+        number: int,
+        outcomes: list[tuple[Outcome, bytes]],
         now_s: float,
-    ) -> None:  # fmt: skip
-        """An element ended that adds to its run: the bytes of its blocks, and what they run."""
-        self._end(number, outcome, block, added, functions, now_s)
+        added: list[bytes] | None = None,
+        functions: dict[bytes, bytes] | None = None,
+    ) -> None:
+        """A slot's elements ended; blocks are sealed. What was stopped or taken back is dropped.
+
+        Args:
+            number: The slot.
+            outcomes: How they ended, and their blocks.
+            now_s: The time.
+            added: The bytes of the blocks of what the only one of them adds to its run, but for blobs.
+            functions: What that runs.
+        """
+        for outcome, block in outcomes:
+            self._end(number, outcome, block, added or [], functions or {}, now_s)
 
     def _end(
         self, number: int, outcome: Outcome, block: bytes, added: list[bytes], functions: dict[bytes, bytes],

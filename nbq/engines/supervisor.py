@@ -21,17 +21,15 @@ from msgspec import Struct
 from nbq import payload, wire
 from nbq.bulk import BlobTraffic
 from nbq.configuration import Settings, dump
-from nbq.core.events import Outcome
 from nbq.core.model import EngineInfo
 from nbq.engines import pipe
 from nbq.engines.child import Child
+from nbq.engines.sealing import Ended, Sealing
 from nbq.engines.session import EngineSession, Halt, Run, TakeBack
 from nbq.engines.tunnel import Tunnel
 from nbq.errors import (
     AuthenticationError,
-    ContentDisallowed,
     HubUnreachable,
-    IntegrityError,
     VersionMismatch,
 )
 from nbq.settings import (
@@ -128,13 +126,15 @@ class Supervisor:
         token = options.connection.token.encode()
         self.session = EngineSession(os.urandom(8), info, versions(), token)
         self._name = name
+        self._sealing = Sealing(self._key, name)
         self._children: list[Child | None] = [None] * options.slots
         self._failures = [0] * options.slots
         self._start_at_s = [0.0] * options.slots
         self._temporary = temporary_dir("engine")
         self._blobs = str(self._temporary)
         self._traffic = BlobTraffic(self._temporary)
-        self._pending: dict[str, tuple[int, Outcome]] = {}
+        self._pending: dict[str, list[tuple[int, Ended, set[str]]]] = {}
+        """By file on its way to the hub: what is reported when it, and others, are there."""
         self._ending = False
         self._stopping = False
         self._lost_s: float | None = None
@@ -276,8 +276,10 @@ class Supervisor:
                 session.provide(bytes.fromhex(name))
         traffic.arrived.clear()
         for name in traffic.departed:
-            number, outcome = self._pending.pop(name)
-            session.ended(number, [(outcome, b"")], self._clock())
+            for number, ended, missing in self._pending.pop(name, []):
+                missing.discard(name)
+                if not missing:
+                    self._end(number, [ended], self._clock())
         traffic.departed.clear()
         if session.connected:
             session.outbox.extend(traffic.messages())
@@ -310,13 +312,12 @@ class Supervisor:
         if child is None:
             return
         messages, alive = child.receive()
-        ended: list[tuple[Outcome, bytes]] = []
+        ended: list[Ended] = []
         for message in messages:
             if isinstance(message, pipe.Results):
                 ended.extend(self._results(number, message))
             elif isinstance(message, pipe.Finished):
-                self.session.ended(number, ended, now_s)
-                ended = []
+                self._end(number, ended, now_s)
                 child.finished(message.position)
                 self.session.chunk_done(number)
             elif not isinstance(message, pipe.Hello):
@@ -329,42 +330,29 @@ class Supervisor:
                 child.ready = True
                 self._failures[number] = 0
                 self.session.slot_up(number)
-        self.session.ended(number, ended, now_s)
+        self._end(number, ended, now_s)
         if not alive:
             self._bury(number, now_s)
 
-    def _results(self, number: int, results: pipe.Results) -> list[tuple[Outcome, bytes]]:
-        """Seal what a slot sent; nothing comes of what is no longer wanted."""
+    def _results(self, number: int, results: pipe.Results) -> list[Ended]:
+        """Seal what a slot sent; nothing comes of what is no longer wanted, or has to be uploaded first."""
         if results.token not in self.session.held:
             return []
-        lease = self.session.lease(results.token)
-        seconds = sum(results.seconds)
-        if results.blob:
-            outcome = Outcome(results.token, results.lo, results.hi, b"", results.size, results.blob, seconds)
-            if not self.session.fetch:
-                return [(outcome, b"")]
-            self.session.deferred(results.token, results.lo)
-            self._pending[results.blob] = number, outcome
-            self._traffic.upload(results.blob)
-            return []
-        block = b""
-        if not lease.ignore_result or results.states:
-            where = payload.origin("result", lease.run, lease.node, results.lo)
-            extras = payload.dump_extras(
-                results.started_s,
-                results.seconds,
-                results.output,
-                {0: results.children} if results.children else {},
-            )
-            block = payload.seal(
-                self._key, where, results.elements, extras, serializer=results.serializer,
-                compression=results.compression or ("auto" if self.session.fetch else "none"),
-            )  # fmt: skip
-        outcome = Outcome(
-            results.token, results.lo, results.hi, results.states, len(block), "", seconds,
-            results.errors,
-        )  # fmt: skip
-        return [(outcome, block)]
+        ended = self._sealing.ended(self.session.lease(results.token), results, far=self.session.fetch)
+        # A file that is gone was sent before: another element named it, too.
+        names = {name for name in ended.blobs if name in self._pending or (self._temporary / name).exists()}
+        if not names:
+            return [ended]
+        self.session.deferred(results.token, results.lo)
+        for name in names:
+            self._pending.setdefault(name, []).append((number, ended, names))
+            self._traffic.upload(name)
+        return []
+
+    def _end(self, number: int, ended: list[Ended], now_s: float) -> None:
+        for one in ended:
+            self.session.ended(number, [(one.outcome, one.block)], now_s, one.added, one.functions)
+        ended.clear()
 
     def _bury(self, number: int, now_s: float) -> None:
         """A slot is dead: say what it ran, and put another in its place."""
@@ -428,35 +416,10 @@ class Supervisor:
             child.send(pipe.FunctionBody(lease.function, data, self._blobs))
         if lease.feed is not None and not child.knows_feed(order.token):
             child.send(pipe.Feeding(order.token, lease.run, lease.feed, self._blobs))
-        calls, serializer, trouble = self._calls(lease, order)
-        work = pipe.Work(
-            child.next_position(order.hi - order.lo), order.token, lease.run, lease.node, order.lo,
-            order.hi, lease.attempt, lease.task, lease.function, calls,
-            lease.shared, lease.args.blob, self._blobs, lease.ignore_result, lease.ids,
-            options=lease.options, serializer=serializer, trouble=trouble,
-        )  # fmt: skip
+        position = child.next_position(order.hi - order.lo)
+        work = self._sealing.work(lease, order.lo, order.hi, position, self._blobs)
         child.gave(work)
         child.send(work)
-
-    def _calls(self, lease: wire.Lease, order: Run) -> tuple[list[bytes] | None, str, str]:
-        """Return the arguments of some elements, what made them, and why they cannot be read.
-
-        None if they are a blob, which the slot opens. What may be read at all is the slot's to say.
-        """
-        args = lease.args
-        if args.blob:
-            return None, "", ""
-        lo = 0 if lease.shared else args.lo
-        where = payload.origin("args", lease.run, lease.node, lo, lease.function)
-        try:
-            block = payload.unseal(self._key, where, args.data)
-        except (IntegrityError, ContentDisallowed) as error:  # each element fails, with the reason
-            trouble = str(error) if isinstance(error, ContentDisallowed) else ""
-            return [b""] * (1 if lease.shared else order.hi - order.lo), "", trouble
-        if lease.shared:
-            return [bytes(block.element(0))], block.serializer, ""
-        views = block.elements(order.lo - lo, order.hi - lo)
-        return [bytes(view) for view in views], block.serializer, ""
 
 
 def run_engine(options: EngineOptions) -> int:

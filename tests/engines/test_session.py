@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from nbq import wire
-from nbq.core.events import Outcome
-from nbq.core.model import EngineInfo
+from nbq.core.events import Addition, Outcome
+from nbq.core.model import BlockMeta, EngineInfo, Graph, NodeSpec, State
+from nbq.engines.roster import Abort
 from nbq.engines.session import EngineSession, Run
 
 RUN = bytes(16)
@@ -101,3 +102,62 @@ def test_a_report_is_never_larger_than_a_message(session: EngineSession) -> None
     reports = [m for m in sent(session) if isinstance(m, wire.Report)]
     assert [len(report.blocks) for report in reports] == [1] * 8
     assert max(len(wire.encode(report)) for report in reports) < wire.FRAME_LIMIT
+
+
+def test_a_report_carries_what_an_element_adds(session: EngineSession) -> None:
+    session.receive(lease(5, 2), 0.0)
+    addition = Addition(bytes(16), Graph([NodeSpec("t", FUNCTION)]), [BlockMeta(0, 0, 1, 3)], True)
+    outcome = Outcome(5, 0, 1, bytes([State.WAITING]), additions=[addition])
+    session.ended(0, [(outcome, b"")], 0.1, [b"abc"], {FUNCTION: b"code"})
+    session.ended(0, [(Outcome(5, 1, 2), b"block")], 0.1)
+    session.tick(0.1)
+    assert sent(session)[-1] == wire.Report(
+        1, [outcome, Outcome(5, 1, 2)], [b"", b"block"], [b"abc"], {FUNCTION: b"code"}
+    )
+
+
+def test_the_hub_is_told_which_tasks_are_known(session: EngineSession) -> None:
+    session.knows(["a", "b"])
+    session.knows(["a", "b"])
+    assert sent(session) == [wire.Knows(["a", "b"])]
+    assert session.hello(1.0).engine == EngineInfo("e", "h", 1, 1, ["default"], tasks=["a", "b"])
+
+
+def test_of_notes_that_come_fast_the_last_is_sent(session: EngineSession) -> None:
+    session.slot_up(0)
+    session.receive(lease(5, 2), 0.0)
+    notes = [wire.Note(5, 0, "HALF", bytes([number])) for number in range(4)]
+
+    def noted() -> list[wire.ToHub]:
+        return [message for message in sent(session) if isinstance(message, wire.Note)]
+
+    session.noted(0, notes[0])
+    session.tick(0.1)
+    session.noted(0, notes[1])
+    session.noted(0, notes[2])
+    session.tick(0.12)
+    assert noted() == [notes[0]]
+    session.tick(0.16)
+    session.tick(0.3)
+    assert noted() == [notes[2]]
+    session.hello(0.4)
+    session.receive(welcome(), 0.4)
+    session.tick(0.4)
+    assert noted() == [notes[2]]
+    session.noted(0, notes[3])
+    session.ended(0, [(Outcome(5, 0, 1), b"block")], 0.5)
+    session.noted(0, notes[3])
+    session.tick(0.5)
+    assert noted() == []
+
+
+def test_an_element_is_told_to_end_by_itself_once_it_runs(session: EngineSession) -> None:
+    session.slot_up(0)
+    session.receive(lease(5, 2), 0.0)
+    session.orders.clear()
+    session.slot_runs(0, (5, 0), 0.1)
+    session.receive(wire.Aborting([(5, 0, 2)]), 0.1)
+    session.slot_runs(0, (5, 0), 0.2)
+    assert session.orders == [Abort(0, 5, 0)]
+    session.slot_runs(0, (5, 1), 0.3)
+    assert session.orders == [Abort(0, 5, 0), Abort(0, 5, 1)]

@@ -37,7 +37,7 @@ def test_fetched_files_go_when_no_lease_names_them(tmp_path: Path) -> None:
     feed = wire.Feed(False, Slice(0, 0, 1), [wire.Block(0, 0, 1, b"", 9, "fe" * 16)])
     args = wire.Block(1, 0, 1, b"", 9, "aa" * 16)
     session.receive(wire.Lease(7, RUN, 1, 0, 1, 1, "t", FUNCTION, args, False, feed, False, 0.5), 1.0)
-    supervisor._pending["bb" * 16] = None  # type: ignore[assignment]
+    supervisor._pending["bb" * 16] = []
     folder = supervisor._temporary
     names = ["aa" * 16, "fe" * 16, "bb" * 16, FUNCTION.hex(), "cc" * 16, "dd" * 16, "ee" * 16 + ".part"]
     for name in names:

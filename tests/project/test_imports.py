@@ -50,12 +50,13 @@ LAYERS = {
     "engines.pipe": "core.* wire",
     "engines.roster": "wire",
     "engines.notes": "wire",
+    "engines.sealing": "core.* engines.pipe errors payload wire",
     "engines.session": "core.* engines.notes engines.roster wire",
     "engines.child": "engines.pipe",
     "engines.runner": "context core.* engines.pipe errors payload tasks wire",
     "engines.slot": "engines.pipe engines.runner errors payload",
     "engines.tunnel": "errors settings",
-    "engines.supervisor": "bulk configuration core.* engines.child engines.pipe engines.session"
+    "engines.supervisor": "bulk configuration core.* engines.child engines.pipe engines.sealing engines.session"
     " engines.tunnel errors payload settings transport version wire",
     "engines.launch": "engines.supervisor errors settings transport",
     # The client.
