@@ -56,8 +56,8 @@ LAYERS = {
     "engines.runner": "context core.* engines.pipe errors payload tasks wire",
     "engines.slot": "engines.pipe engines.runner errors payload",
     "engines.tunnel": "errors settings",
-    "engines.supervisor": "bulk configuration core.* engines.child engines.pipe engines.sealing engines.session"
-    " engines.tunnel errors payload settings transport version wire",
+    "engines.supervisor": "bulk configuration core.* engines.child engines.pipe engines.sealing"
+    " engines.session engines.tunnel errors payload settings transport version wire",
     "engines.launch": "engines.supervisor errors settings transport",
     # The client.
     "functions": "payload",
