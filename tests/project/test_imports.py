@@ -37,6 +37,8 @@ LAYERS = {
     "codecs": "compressions errors pickling",
     "failures": "codecs errors pickling",
     "payload": "codecs compressions errors failures pickling",
+    # Results elsewhere than in the hub.
+    "stores.*": "errors stores.*",
     # The hub: it never unpickles, and knows neither tasks nor canvases.
     "blobs": "errors",
     "journal": "core.* errors settings",
@@ -96,6 +98,10 @@ THIRD_PARTY = {
     "lz4": "compressions",
     "yaml": "codecs",
     "zstandard": "compressions",
+    "fsspec": "stores.files",
+    "pymemcache": "stores.memcached",
+    "redis": "stores.redis",
+    "sqlalchemy": "stores.sql",
     "psutil": "settings engines.*",
     "click": "cli.*",
     "rich": "cli.* demo.*",
