@@ -1,7 +1,8 @@
 """Drawings of a canvas: lines of text, and a small SVG for notebooks.
 
-A chain runs from left to right, a group from top to bottom. Long ones are cut short, so that a
-drawing stays small whatever the canvas; what is shown of it is escaped.
+A chain runs from left to right, a group from top to bottom; links and errbacks stand below what they
+belong to. Long ones are cut short, so that a drawing stays small whatever the canvas; what is shown of it
+is escaped.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 from html import escape
 
 from nbq.canvas.compose import chain, chord, group
-from nbq.canvas.signature import Canvas, Signature
+from nbq.canvas.options import LINKS, listed
+from nbq.canvas.signature import Canvas, Signature, to_canvas
 
 __all__ = ["draw_svg", "draw_text"]
 
@@ -47,7 +49,7 @@ def _label(canvas: Canvas) -> str:
     else:
         count = len(canvas.members())
         text = canvas.kind if isinstance(canvas, chord) else f"{canvas.kind} of {count}"
-    options = ", ".join(f"{name}={value}" for name, value in canvas.options.items())
+    options = ", ".join(f"{name}={value}" for name, value in canvas.options.items() if name not in LINKS)
     text = f"{text} [{options}]" if options else text
     return text if len(text) <= _TEXT_LIMIT else text[: _TEXT_LIMIT - 1] + "…"
 
@@ -62,14 +64,25 @@ def _shown(canvas: Canvas, depth: int) -> list[Canvas | str]:
     return [*members[:_FIRST], f"… {len(members) - _FIRST - 1} more", members[-1]]
 
 
+def _hanging(canvas: Canvas, depth: int) -> list[tuple[str, Canvas | str]]:
+    """Return the links and errbacks to show, each with the word for it."""
+    found = [(name, to_canvas(link)) for name in LINKS for link in listed(canvas.options.get(name))]
+    if found and depth >= _DEEP:
+        return [("", "…")]
+    more: list[tuple[str, Canvas | str]] = (
+        [("", f"… {len(found) - _FIRST} more")] if len(found) > _FIRST else []
+    )
+    return [*found[:_FIRST], *more]
+
+
 def _draw_lines(part: Canvas | str, here: str, below: str, lines: list[str], depth: int) -> None:
     lines.append(here + (part if isinstance(part, str) else _label(part)))
     if isinstance(part, str):
         return
-    shown = _shown(part, depth)
-    for number, member in enumerate(shown):
+    shown = [("", member) for member in _shown(part, depth)] + _hanging(part, depth)
+    for number, (word, member) in enumerate(shown):
         last = number == len(shown) - 1
-        first = below + ("└─ " if last else "├─ ")
+        first = below + ("└─ " if last else "├─ ") + (f"{word}: " if word else "")
         _draw_lines(member, first, below + ("   " if last else "│  "), lines, depth + 1)
 
 
@@ -77,6 +90,20 @@ def _part(part: Canvas | str, depth: int) -> _Part:
     if isinstance(part, str):
         width = len(part) * _CHAR + 2 * _PAD
         return width, _LINE, _text(part, width)
+    own = _own_part(part, depth)
+    hanging = _hanging(part, depth)
+    if not hanging:
+        return own
+    width, height, drawn = own
+    for word, link in hanging:
+        across, down, inner = _row([_part(name, 0) for name in (word,) if name] + [_part(link, depth + 1)])
+        drawn += _at(0, height + _PAD, inner)
+        width, height = max(width, across), height + _PAD + down
+    return width, height, drawn
+
+
+def _own_part(part: Canvas, depth: int) -> _Part:
+    """Return a part without its links and errbacks."""
     match part:
         case chain() | chord():
             return _row([_part(member, depth + 1) for member in _shown(part, depth)])

@@ -34,6 +34,37 @@ def test_lines_of_a_chord_show_header_and_body():
     ]
 
 
+def test_links_and_errbacks_stand_below_what_they_belong_to():
+    canvas = chain(s("a").on_error(s("e") | s("f")), group(s("b"), s("c"))).set(link=[s("l", 1), s("m")])
+    assert draw_text(canvas).split("\n") == [
+        "chain of 2",
+        "├─ a()",
+        "│  └─ link_error: chain of 2",
+        "│     ├─ e()",
+        "│     └─ f()",
+        "├─ group of 2",
+        "│  ├─ b()",
+        "│  └─ c()",
+        "├─ link: l(1)",
+        "└─ link: m()",
+    ]
+    assert texts(draw_svg(canvas)) == [
+        "chain of 2", "a()", "link_error", "e()", "f()", "b()", "c()", "link", "l(1)", "link", "m()",
+    ]  # fmt: skip
+
+
+def test_many_links_are_cut_short():
+    canvas = s("a").set(link=[s("l", k) for k in range(1000)])
+    shown = ["a()", *(f"├─ link: l({k})" for k in range(4)), "└─ … 996 more"]
+    assert draw_text(canvas).split("\n") == shown
+    assert len(draw_svg(canvas)) < 4000
+    deep = s("t")
+    for _ in range(99):
+        deep = s("t").set(link=deep)
+    assert len(draw_text(deep).split("\n")) == 22
+    assert len(draw_svg(deep)) < 20_000
+
+
 def test_long_canvases_are_cut_short():
     assert draw_text(group(s("t", k) for k in range(10_000))).split("\n") == [
         "group of 10000", "├─ t(0)", "├─ t(1)", "├─ t(2)", "├─ t(3)", "├─ … 9995 more", "└─ t(9999)",

@@ -1,12 +1,29 @@
 """Planning: the exact nodes, lists and value of each shape, options and ids in their places, limits."""
 
+import json
 import time
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from nbq.canvas import EMPTY, Canvas, Plan, Signature, chain, chord, group, plan
+from nbq.canvas import (
+    EMPTY,
+    Canvas,
+    ClientOptions,
+    Plan,
+    RetryPolicy,
+    Signature,
+    bind_registry,
+    chain,
+    chord,
+    group,
+    plan,
+    plan_replacement,
+    signature,
+)
+from nbq.canvas.options import _Hooks, bind_defaults
+from nbq.canvas.signature import _Hooks as SignatureHooks
 from nbq.core.model import NONE, Nested, NodeSpec, Options, Slice
 from nbq.errors import InvalidSignature
 from tests.canvas.kit import FakeTask, address_of, graph_of, s, si
@@ -123,6 +140,10 @@ def test_empty_chains_are_no_steps():
     assert nodes(plan(chain(s("a"), chain(), s("b")))) == nodes(plan(s("a") | s("b")))
     assert refused(chain(chain())) == "an empty chain has no value and cannot be planned"
     assert refused(group(s("a"), chain())) == "an empty chain has no value; it cannot be a member or a body"
+    with pytest.raises(InvalidSignature) as error:
+        plan_replacement(chain(chain()))
+    assert str(error.value) == "cannot replace with an empty chain: it has no value"
+    assert nodes(plan_replacement(s("a") | s("b"))) == nodes(plan(s("a") | s("b")))
     assert refused(chord([s("a")], chain())) == "an empty chain has no value; it cannot be a member or a body"
 
 
@@ -256,6 +277,68 @@ def test_an_option_of_a_member_that_does_not_fit_is_named():
     assert refused(s("a"), colour=1).startswith("there is no option 'colour'")
 
 
+def test_what_is_the_clients_business_is_beside_the_options():
+    canvas = group(
+        s("t").set(serializer="json", headers={"a": 1}), s("t").set(serializer="json", headers={"a": 1}),
+        s("t").set(serializer="json", headers={"a": True}), s("t").set(compression="zlib", retry=False),
+    )  # fmt: skip
+    planned = plan(canvas, retry_policy={"max_retries": 1}, add_to_parent=False)
+    assert [(node.size, node.serializer, node.compression, node.headers) for node in planned.nodes] == [
+        (2, "json", "", {"a": 1}), (1, "json", "", {"a": True}), (1, "", "zlib", None),
+    ]  # fmt: skip
+    assert [node.options for node in planned.nodes] == [Options()] * 3
+    assert planned.client == ClientOptions(retry_policy=RetryPolicy(max_retries=1), add_to_parent=False)
+
+
+def test_retry_and_its_policy_split_no_array():
+    assert len(plan(group(s("t"), s("t").set(retry=False, retry_policy={"max_retries": 2}))).nodes) == 1
+
+
+def test_limits_and_fail_fast_of_a_group_are_for_every_member():
+    planned = plan(group([s("a"), s("a"), s("b")], fail_fast=True, time_limit=5, rate_limit="30/m"))
+    assert [node.options for node in planned.nodes] == [
+        Options(fail_fast=True, time_limit_s=5.0, rate_limit=0.5)
+    ] * 2
+    assert refused(s("t").set(soft_time_limit=3), time_limit=2).startswith("soft_time_limit (3 s) is longer")
+
+
+def test_options_of_the_configuration_lie_below_those_of_signatures(monkeypatch):
+    class Configured:
+        asks = True
+
+        def basis(self, task: Any) -> Any:
+            return {"priority": 1, "queue": "configured", **({} if isinstance(task, str) else task.options)}
+
+        def routed(self, task: Any, args: Any, kwargs: Any, options: Any) -> Any:
+            return {"queue": f"q{args[0]}", **options} if args else options
+
+        def finish(self, options: Any) -> Any:
+            return {name: value for name, value in options.items() if name != "ignore_result"}
+
+    monkeypatch.setattr(_Hooks, "defaults", None)
+    bind_defaults(Configured)
+    canvas = group(
+        s("t", 1), s("t", 2), s("t", 1), s("t"), s("t", 2).set(queue="own"),
+        Signature(FakeTask("u", queue="task", ignore_result=True)),
+    )  # fmt: skip
+    assert [(node.size, node.options) for node in plan(canvas).nodes] == [
+        (2, Options(queue="q1", priority=1)), (1, Options(queue="q2", priority=1)),
+        (1, Options(queue="configured", priority=1)), (1, Options(queue="own", priority=1)),
+        (1, Options(queue="task", priority=1)),
+    ]  # fmt: skip
+
+
+def test_the_name_of_a_task_that_is_known_here_is_as_good_as_the_task(monkeypatch):
+    task = FakeTask("known", queue="own")
+    monkeypatch.setattr(SignatureHooks, "lookup", None)
+    bind_registry({"known": task}.get)
+    planned = plan(group(s("known", 1), Signature(task, (2,)), s("unknown")))
+    assert [(node.ref, node.size, node.options.queue) for node in planned.nodes] == [
+        (task, 2, "own"), ("unknown", 1, "default"),
+    ]  # fmt: skip
+    assert [node.bare_name for node in graph_of(planned).nodes] == [False, True]
+
+
 # ------------------------------------------------------------------ for the wire
 
 
@@ -292,6 +375,30 @@ def test_a_chain_of_a_thousand_chords_stays_flat():
     planned = plan(chain(chord([s("a"), s("a")], s("b")) for _ in range(1000)))
     assert (len(planned.nodes), len(planned.lists)) == (2000, 1000)
     graph_of(planned)
+
+
+@pytest.mark.parametrize("k", [8, 200])
+def test_fans_and_joins_in_a_chain_stay_linear(k):
+    canvas: Canvas = s("t")
+    for _ in range(k):
+        canvas = canvas | group(s("t"), s("t"), s("t")) | s("t")
+    planned = plan(canvas, link_error=s("e"))
+    tasks = [node for node in planned.nodes if node.task == "t"]
+    assert (len(tasks), sum(node.size for node in tasks)) == (2 * k + 1, 4 * k + 1)
+    assert (len(planned.lists), len(planned.nodes) - len(tasks)) == (k, 2 * k + 1)
+    assert len(json.dumps(canvas.to_dict())) < 120 * (5 * k + 2)
+    graph_of(planned)
+
+
+def test_nothing_recurses_along_a_chain_of_ten_thousand_steps():
+    canvas: Canvas = s("t", 0)
+    began = time.perf_counter()
+    for k in range(1, 10_000):
+        canvas = canvas | s("t", k).on_error(s("e")).set(link=s("l"))
+    assert len(plan(canvas.clone(), link=s("end")).nodes) == 20_001
+    assert signature(json.loads(json.dumps(canvas.to_dict()))) == canvas
+    assert repr(canvas) == "t(0) | t(1) | t(2) | t(3) | t(4) | t(5) | … 9994 more"
+    assert time.perf_counter() - began < 5.0
 
 
 def nest(depth: int, wrap: Any) -> Canvas:
