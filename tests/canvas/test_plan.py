@@ -392,13 +392,13 @@ def test_fans_and_joins_in_a_chain_stay_linear(k):
 
 def test_nothing_recurses_along_a_chain_of_ten_thousand_steps():
     canvas: Canvas = s("t", 0)
-    began = time.perf_counter()
+    began = time.process_time()
     for k in range(1, 10_000):
         canvas = canvas | s("t", k).on_error(s("e")).set(link=s("l"))
     assert len(plan(canvas.clone(), link=s("end")).nodes) == 20_001
     assert signature(json.loads(json.dumps(canvas.to_dict()))) == canvas
     assert repr(canvas) == "t(0) | t(1) | t(2) | t(3) | t(4) | t(5) | … 9994 more"
-    assert time.perf_counter() - began < 5.0
+    assert time.process_time() - began < 5.0
 
 
 def nest(depth: int, wrap: Any) -> Canvas:
