@@ -26,7 +26,13 @@ import msgspec
 
 from nbq import codecs, compressions, pickling
 from nbq.codecs import PICKLE, Encoding, check_accepted, encoding
-from nbq.errors import IntegrityError, NotSerializable, PayloadTooLarge, SettingsError
+from nbq.errors import (
+    ContentDisallowed,
+    IntegrityError,
+    NotSerializable,
+    PayloadTooLarge,
+    SettingsError,
+)
 from nbq.failures import dump_failure, load_failure, summary
 from nbq.pickling import Element, LargeElement, dump_function
 
@@ -448,7 +454,13 @@ def load_function(pickled: bytes, accept: Collection[str] | None = None) -> Any:
         ContentDisallowed: Pickle is not accepted here, so only tasks that go by name can run.
         Exception: Whatever unpickling raises.
     """
-    check_accepted(PICKLE, accept)
+    try:
+        check_accepted(PICKLE, accept)
+    except ContentDisallowed:
+        raise ContentDisallowed(
+            "a function that goes by value is pickled, and accept_content here does not list 'pickle': it was "
+            "not read. Put the task in a module that engines can import, or add 'pickle' to accept_content"
+        ) from None
     return pickling.load(pickled)
 
 
