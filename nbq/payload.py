@@ -458,8 +458,8 @@ def load_function(pickled: bytes, accept: Collection[str] | None = None) -> Any:
         check_accepted(PICKLE, accept)
     except ContentDisallowed:
         raise ContentDisallowed(
-            "a function that goes by value is pickled, and accept_content here does not list 'pickle': it was "
-            "not read. Put the task in a module that engines can import, or add 'pickle' to accept_content"
+            "a function that goes by value is pickled, and accept_content here does not list 'pickle': it "
+            "was not read. Put the task in a module that engines can import, or add 'pickle' to accept_content"
         ) from None
     return pickling.load(pickled)
 

@@ -255,7 +255,7 @@ def test_what_is_not_accepted_is_neither_read_nor_expanded(
 def test_a_function_by_value_is_not_read_where_pickle_is_not_accepted() -> None:
     pickled = payload.dump_function(lambda: 7)
     assert payload.load_function(pickled, {"pickle"})() == 7
-    with pytest.raises(ContentDisallowed, match="^a function that goes by value is pickled, and accept"):
+    with pytest.raises(ContentDisallowed, match="a function that goes by value is pickled, and accept"):
         payload.load_function(pickled, {"json"})
 
 
@@ -323,8 +323,7 @@ def test_a_name_that_is_not_known_is_refused_with_those_that_are(
         payload.encoding(serializer, compression)
     assert str(caught.value)[: len(message)] == message
     with pytest.raises(SettingsError, match=f"{serializer or compression}' is known here"):
-        element = payload.dumps(1, serializer=serializer)
-        payload.seal(KEY, PLACE, [element], compression=compression)
+        payload.seal(KEY, PLACE, [payload.dumps(1, serializer=serializer)], compression=compression)
 
 
 def test_empty_names_are_pickle_and_none() -> None:
