@@ -36,7 +36,9 @@ def answer(scheduler: Scheduler, ask: wire.Ask, owner: str) -> wire.Answer | wir
         return wire.Answer(ask.request, nodes=[queries.count_states([node]) for node in known.nodes])
     if ask.node >= len(known.nodes) or ask.index >= known.nodes[ask.node].spec.size:
         return unknown
-    return wire.Answer(ask.request, 1, elements=[queries.element(known, ask.node, ask.index)])
+    view = queries.element(known, ask.node, ask.index, scheduler.ledger.fleet.engines)
+    shown = queries.note(known, ask.node, ask.index)
+    return wire.Answer(ask.request, 1, elements=[view], note=shown)
 
 
 def cluster(

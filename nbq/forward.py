@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from nbq import wire
+from nbq.blocks import Alias, Block, Failed, Feed, Kin
 from nbq.core.actions import Grant
-from nbq.core.facts import End, Ended, Inherited, Settled
-from nbq.core.model import NONE, Many, Slice
-from nbq.core.runs import Run
-from nbq.wire import Block
+from nbq.core.facts import Became, End, Ended, Inherited, Settled
+from nbq.core.ids import element_text
+from nbq.core.model import NONE, Many, NodeSpec, On, Slice, State
+from nbq.core.runs import Node, Run
 
 __all__ = ["Stored", "ends_message", "lease_messages"]
 
@@ -27,30 +28,130 @@ _INPUT_BYTES = 512 * 1024
 def lease_messages(run: Run, grant: Grant, stored: Stored) -> Iterator[wire.Inputs | wire.Lease]:
     """Yield the messages of a lease: inputs beyond one message's size ahead, then the lease itself."""
     node = run.nodes[grant.node]
-    spec = node.spec
+    spec, options = node.spec, node.spec.options
     feed = None
     fed = run.feed(grant.node, grant.lo, grant.hi)
     if fed is not None:
         each, value = fed
-        *ahead, blocks = _batches(_inputs(run, value, stored))
+        inputs = _Inputs(run, stored, may_fail=spec.on in (On.FAILURE, On.SETTLED))
+        inputs.collect(value)
+        *ahead, blocks = _batches(iter(inputs.blocks))
         for part, batch in enumerate(ahead):
             yield wire.Inputs(grant.token, part, batch)
-        feed = wire.Feed(each, value, blocks, len(ahead))
-    number, lo, hi = node.args_block(grant.lo)
-    meta = run.blocks[number]
-    data = b"" if meta.blob else stored(run.number, number)
-    args = Block(grant.node, lo, hi - lo, data, meta.size, meta.blob, number)
+        feed = Feed(each, value, blocks, len(ahead), inputs.failed, inputs.became)
     ids = {index: text for index, text in spec.ids.items() if grant.lo <= index < grant.hi}
+    args, shared = _args(run, node, grant.lo, stored)
     yield wire.Lease(
         grant.token, run.id, grant.node, grant.lo, grant.hi, grant.attempt, spec.task, spec.function, args,
-        spec.shared, feed, spec.options.ignore_result, spec.options.cancel_grace_s, ids,
+        shared, feed, options.ignore_result and not _is_wanted(run, node), options.cancel_grace_s, ids,
+        node.retries(grant.lo), node.scope, node.inner, options, _kin(run, node.parent, grant),
+        _kin(run, node.root, grant), spec.on, _told(run, spec), spec.header != NONE, run.at_s,
     )  # fmt: skip
 
 
-def _inputs(run: Run, value: Slice | Many, stored: Stored) -> Iterator[Block]:
-    for fact in run.ends_of(value):
-        if isinstance(fact, Settled) and fact.block != NONE:
-            yield _outcome_block(run, fact, stored, fact.lo, fact.hi)
+def _args(run: Run, node: Node, index: int, stored: Stored) -> tuple[Block, bool]:
+    """Return the block that holds the arguments of an element, and whether its first are for all."""
+    own = node.own.args.get(index) if node.own is not None else None
+    if own is not None:
+        data = b"" if own.blob else stored(run.number, own.block)
+        return Block(
+            node.number, index, 1, data, own.size, own.blob, own.block, scope=node.scope, inner=node.inner
+        ), False
+    number, lo, hi = node.args_block(index)
+    meta = run.block(number)
+    data = b"" if meta.blob else stored(run.number, number)
+    return Block(
+        node.number, lo, hi - lo, data, meta.size, meta.blob, number, scope=node.scope, inner=node.inner
+    ), node.spec.shared
+
+
+def _kin(run: Run, kin: tuple[int, int] | None, grant: Grant) -> Kin | None:
+    if kin is None:
+        return None
+    number, index = kin
+    lo, hi = (grant.lo, grant.hi) if index == NONE else (index, index + 1)
+    ids = {at: text for at, text in run.nodes[number].spec.ids.items() if lo <= at < hi}
+    return Kin(number, index, ids)
+
+
+def _told(run: Run, spec: NodeSpec) -> str:
+    """Return the id that an errback is told, if it is not that of the element that failed."""
+    if spec.told == NONE:
+        return ""
+    return run.nodes[spec.told].spec.ids.get(0) or element_text(run.id, spec.told, 0)
+
+
+def _is_wanted(run: Run, node: Node) -> bool:
+    """Return whether anything is fed the values of a node (so that they are needed for a while)."""
+    if node.own is not None and node.own.stands_for:
+        return True
+    consumers = list(node.consumers)
+    number = node.home
+    while number != NONE:
+        members = run.lists[number]
+        if members.stands_for is not None:
+            return True
+        consumers += members.consumers
+        number = members.home
+    return any(run.nodes[consumer].spec.fed for consumer in consumers)
+
+
+class _Inputs:
+    """What a value is made of: its blocks, which elements failed, and which were replaced."""
+
+    def __init__(self, run: Run, stored: Stored, *, may_fail: bool) -> None:
+        self.blocks: list[Block] = []
+        self.failed: list[Failed] = []
+        self.became: list[Alias] = []
+        self._run = run
+        self._stored = stored
+        self._may_fail = may_fail
+
+    def collect(self, value: Slice | Many) -> None:
+        """Add what a value is made of."""
+        for fact in self._run.ends_of(value):
+            if isinstance(fact, Settled) and fact.block != NONE:
+                self.blocks.append(_outcome_block(self._run, fact, self._stored, fact.lo, fact.hi))
+            if isinstance(fact, Became):
+                tree = self._run.tree(fact.value)
+                self.became.append(Alias(fact.node, fact.lo, tree))
+                self.collect(tree)
+            elif self._may_fail:
+                self._collect_failed(fact)
+
+    def _collect_failed(self, fact: Settled | Ended | Inherited) -> None:
+        """Add the failures of what did not succeed, with the blocks that hold them."""
+        if isinstance(fact, Settled):
+            for at, state in enumerate(fact.states, fact.lo):
+                if state != State.SUCCESS:
+                    self._fail(fact.node, at, at + 1, fact.node, NONE, fact)
+        elif isinstance(fact, Ended):
+            self._fail(fact.node, fact.lo, fact.hi, fact.node, NONE, fact)
+        elif fact.cause_index != NONE:
+            self._cause(fact, fact.lo, fact.hi, fact.cause_index)
+        else:
+            for cause in self._run.nodes[fact.cause_node].covering(fact.lo, fact.hi):
+                lo, hi = max(fact.lo, cause.lo), min(fact.hi, cause.hi)
+                if isinstance(cause, Ended):
+                    self._fail(fact.node, lo, hi, fact.cause_node, NONE, cause)
+                else:
+                    for index in range(lo, hi):
+                        self._cause(fact, index, index + 1, index)
+
+    def _cause(self, fact: Inherited, lo: int, hi: int, index: int) -> None:
+        found = self._run.root_cause(fact.cause_node, index)
+        if found is not None and isinstance(found[2], Settled | Ended):
+            number, at, cause = found
+            self._fail(fact.node, lo, hi, number, at, cause)
+            if isinstance(cause, Settled):
+                self.blocks.append(_outcome_block(self._run, cause, self._stored, at, at + 1))
+
+    def _fail(
+        self, node: int, lo: int, hi: int, at: int, index: int, cause: Settled | Ended | Became
+    ) -> None:
+        code, text = (cause.code, cause.text) if isinstance(cause, Ended) else ("", "")
+        given = self._run.nodes[at].spec.ids.get(lo if index == NONE else index, "")
+        self.failed.append(Failed(node, lo, hi, at, index, code, text, given))
 
 
 def _batches(blocks: Iterator[Block]) -> list[list[Block]]:
@@ -67,10 +168,12 @@ def _batches(blocks: Iterator[Block]) -> list[list[Block]]:
 
 
 def _outcome_block(run: Run, fact: Settled, stored: Stored, use_lo: int = 0, use_hi: int = 0) -> Block:
+    node = run.nodes[fact.node]
     data = b"" if fact.blob else stored(run.number, fact.block)
     return Block(
-        fact.node, fact.block_lo, fact.block_n, data, fact.size, fact.blob, fact.block, use_lo, use_hi
-    )
+        fact.node, fact.block_lo, fact.block_n, data, fact.size, fact.blob, fact.block, use_lo, use_hi,
+        node.scope, node.inner, fact.store,
+    )  # fmt: skip
 
 
 def ends_message(run: Run, number: int, start: int, stored: Stored) -> wire.Ends:
@@ -78,16 +181,23 @@ def ends_message(run: Run, number: int, start: int, stored: Stored) -> wire.Ends
     ends = run.nodes[number].ends
     facts: list[End] = []
     blocks: dict[int, Block] = {}
+    became: list[Alias] = []
+    sizes: dict[int, int] = {}
     size = 0
     stop = start
     while stop < len(ends) and stop - start < _ENDS_FACTS and size < _ENDS_BYTES:
         fact = ends[stop]
         stop += 1
         facts.append(fact)
+        if isinstance(fact, Became):
+            tree = run.tree(fact.value)
+            became.append(Alias(fact.node, fact.lo, tree))
+            sizes |= {at: run.nodes[at].spec.size for at in _nodes_of(tree)}
+            continue
         if isinstance(fact, Inherited):
             index = fact.lo if fact.cause_index == NONE else fact.cause_index
             cause = run.root_cause(fact.cause_node, index)
-            if cause is None:
+            if cause is None or isinstance(cause[2], Became):
                 continue
             fact = cause[2]
             facts.append(fact)
@@ -99,4 +209,12 @@ def ends_message(run: Run, number: int, start: int, stored: Stored) -> wire.Ends
             one = _outcome_block(run, fact, stored)
             size += len(one.data)
             blocks[fact.block] = one
-    return wire.Ends(run.id, number, start, stop, facts, list(blocks.values()))
+    return wire.Ends(run.id, number, start, stop, facts, list(blocks.values()), became, sizes)
+
+
+def _nodes_of(tree: Slice | Many) -> Iterator[int]:
+    if isinstance(tree, Slice):
+        yield tree.node
+    else:
+        for item in tree.items:
+            yield from _nodes_of(item)

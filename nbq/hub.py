@@ -17,14 +17,15 @@ from nbq import answers, wire
 from nbq.blobs import BlobFolder
 from nbq.core import actions as act
 from nbq.core import events as ev
-from nbq.core.facts import Accepted, Ended, Fact, Forgotten, Inherited, Leased, Settled
+from nbq.core.facts import Accepted, Became, Ended, Fact, Forgotten, Inherited, Leased, Settled
 from nbq.core.graph import value_nodes
-from nbq.core.model import NONE, BlockMeta, Now
+from nbq.core.model import NONE, Now
 from nbq.core.scheduler import Limits, Scheduler
 from nbq.errors import ProtocolError
 from nbq.forward import lease_messages
 from nbq.journal import Batch, Store
 from nbq.peers import Peers, Session
+from nbq.staging import Stagings
 from nbq.transport import Arrival, HubTransport
 from nbq.wire import ToHub
 
@@ -38,16 +39,16 @@ _BEAT_S = 1.0
 _CLIENT_SILENCE_S = 60.0
 _ERRORS = 10
 _FULL_WAIT_S = 0.005
-_STAGED_BYTES = 4 << 30
+_SAVED = 10_000
 
 _ALLOWED: dict[str, tuple[type, ...]] = {
     "client": (
         wire.Ping, wire.PutFunctions, wire.Stage, wire.Submit, wire.Watch, wire.Unwatch, wire.Cancel,
-        wire.Forget, wire.Ask, wire.Upload, wire.Fetch, wire.Leaving,
+        wire.Forget, wire.Ask, wire.Upload, wire.Fetch, wire.Leaving, wire.Abort, wire.Save,
     ),
     "engine": (
         wire.Ping, wire.Report, wire.GaveBack, wire.Began, wire.SlotDied, wire.Beat,
-        wire.NeedFunctions, wire.Upload, wire.Fetch, wire.Leaving,
+        wire.NeedFunctions, wire.Upload, wire.Fetch, wire.Leaving, wire.Note, wire.Waiting, wire.Knows,
     ),
     "viewer": (wire.Ping, wire.Ask, wire.Leaving),
 }  # fmt: skip
@@ -64,15 +65,6 @@ class HubInfo(Struct, frozen=True):
     durability: str
     pid: int
     versions: dict[str, str]
-
-
-class Staging(Struct):
-    """Blocks stored for a run that has not been submitted yet."""
-
-    number: int
-    session: Session
-    blocks: list[BlockMeta] = []
-    size: int = 0
 
 
 class Hub:
@@ -118,8 +110,7 @@ class Hub:
         """When there was last nothing uncommitted or unacknowledged."""
         self._ends = False
         """Whether the batch holds more than runs that were taken and leases."""
-        self._staging: dict[bytes, Staging] = {}
-        self._staged_bytes = 0
+        self._stagings = Stagings()
         self._rss: dict[bytes, int] = {}
         self._beat_s = 0.0
         self._known: set[bytes] = set()
@@ -231,7 +222,7 @@ class Hub:
                 self.peers.send(session, wire.Taken(numbers))
 
     def _announce(self, fact: Fact) -> None:
-        if isinstance(fact, Settled | Ended | Inherited):
+        if isinstance(fact, Settled | Ended | Inherited | Became):
             self.peers.changed(fact.run)
         elif isinstance(fact, Forgotten):
             self.peers.forget(fact.run)
@@ -240,7 +231,7 @@ class Hub:
         """Send what was granted in this turn, and what those leases are fed."""
         rest: list[act.Action] = []
         for action in self._actions:
-            if isinstance(action, act.Grant):
+            if isinstance(action, act.Grant) and not action.after_commit:
                 self._send_lease(action)
             else:
                 rest.append(action)
@@ -260,7 +251,9 @@ class Hub:
         for action in actions:
             if isinstance(action, act.Discard):
                 self._discard(action)
-            elif isinstance(action, (act.Recall, act.Interrupt, act.Disown)):
+            elif isinstance(action, act.Grant):
+                self._send_lease(action)
+            elif isinstance(action, (act.Recall, act.Interrupt, act.Disown, act.Abort)):
                 session = self.peers.engine(action.engine)
                 if session is None:
                     continue
@@ -269,6 +262,8 @@ class Hub:
                 elif isinstance(action, act.Interrupt):
                     ranges = [(action.token, action.lo, action.hi)]
                     self.peers.send(session, wire.Interrupt(ranges))
+                elif isinstance(action, act.Abort):
+                    self.peers.send(session, wire.Aborting([(action.token, action.lo, action.hi)]))
                 elif isinstance(action, act.Disown):
                     self.peers.send(session, wire.Stale(action.tokens))
         self.peers.push(self.scheduler.ledger.runs, self._stored)
@@ -304,9 +299,8 @@ class Hub:
     def _drop(self, session: Session) -> None:
         self.peers.remove(session)
         self._owed.pop(session.token, None)
-        for run, staging in list(self._staging.items()):
-            if staging.session is session:
-                self._unstage(run)
+        for run in self._stagings.of(session):
+            self._unstage(run)
 
     # -------------------------------------------------------------- what peers say
 
@@ -371,8 +365,12 @@ class Hub:
     def _from_engine(self, session: Session, message: ToHub, now: Now) -> None:
         engine = session.id
         if isinstance(message, wire.Report):
-            if len(message.blocks) == len(message.outcomes):
-                self._handle(ev.Reported(engine, message.outcomes), now, message.blocks)
+            reported = ev.Reported(engine, message.outcomes)
+            sources = [*message.blocks, *message.added]
+            whole = reported.first_block(len(message.outcomes)) == len(sources)
+            if len(message.blocks) == len(message.outcomes) and whole:
+                self._batch.functions.update(message.functions)
+                self._handle(reported, now, sources)
                 session.taken.append(message.number)
                 self._owed[session.token] = session
             else:
@@ -390,12 +388,19 @@ class Hub:
         elif isinstance(message, wire.Began):
             self._handle(ev.Began(engine, message.running), now, [])
         elif isinstance(message, wire.SlotDied):
-            event = ev.SlotDied(engine, message.token, message.index, message.text)
-            self._handle(event, now, [])
+            died = ev.SlotDied(engine, message.token, message.index, message.text)
+            self._handle(died, now, [])
             session.taken.append(message.number)
             self._owed[session.token] = session
         elif isinstance(message, wire.NeedFunctions):
             self._send_functions(session, message.addresses)
+        elif isinstance(message, wire.Note):
+            event = ev.Noted(engine, message.token, message.index, message.state, message.meta)
+            self._handle(event, now, [])
+        elif isinstance(message, wire.Waiting):
+            self._handle(ev.WaitsFor(engine, message.count), now, [])
+        elif isinstance(message, wire.Knows):
+            self._handle(ev.KnowsTasks(engine, message.tasks), now, [])
         elif isinstance(message, wire.Leaving):
             self._handle(ev.EngineLeaving(engine), now, [])
         else:
@@ -422,8 +427,13 @@ class Hub:
         elif isinstance(message, wire.Cancel):
             event = ev.CancelAsked(message.run, message.node, message.lo, message.hi)
             self._request(session, message.request, event, now)
+        elif isinstance(message, wire.Abort):
+            event = ev.AbortAsked(message.run, message.node, message.lo, message.hi)
+            self._request(session, message.request, event, now)
         elif isinstance(message, wire.Forget):
             self._request(session, message.request, ev.ForgetAsked(message.run), now)
+        elif isinstance(message, wire.Save):
+            self._on_save(session, message)
         elif isinstance(message, wire.Ask):
             self._replies.append((session, self._answer(session, message, now)))
         elif isinstance(message, wire.Leaving):
@@ -454,37 +464,17 @@ class Hub:
     # -------------------------------------------------------------- submits
 
     def _on_stage(self, session: Session, message: wire.Stage) -> None:
-        staging = self._staging.get(message.run)
-        if staging is None or staging.session is not session:
-            if message.first:  # its beginning is missing, or was refused
-                self._replies.append((session, wire.Staged(message.run, 0)))
-                return
-            if staging is not None:
-                self._unstage(message.run)
-            staging = Staging(self.scheduler.reserve(), session)
-            self._staging[message.run] = staging
-        if message.first == len(staging.blocks):
-            size = sum(len(block.data) for block in message.blocks)
-            if self._staged_bytes + size > _STAGED_BYTES:
-                self._unstage(message.run)
-                text = "the hub holds too many arguments of runs not submitted yet; try again later"
-                self._replies.append((session, wire.Rejected("busy", text, message.run)))
-                return
-            for block in message.blocks:
-                if not block.blob:
-                    self._batch.blocks[staging.number, len(staging.blocks)] = block.data
-                staging.blocks.append(block.meta())
-            staging.size += size
-            self._staged_bytes += size
-        self._replies.append((session, wire.Staged(message.run, len(staging.blocks))))
+        taken = self._stagings.take(session, message, self.scheduler.reserve)
+        if taken.dropped != NONE:
+            self._batch.dropped.append(taken.dropped)
+        self._batch.blocks.update(taken.blocks)
+        self._replies.append((session, taken.reply))
 
     def _unstage(self, run: bytes) -> None:
-        staging = self._staging.pop(run)
-        self._staged_bytes -= staging.size
-        self._batch.dropped.append(staging.number)
+        self._batch.dropped.append(self._stagings.drop(run))
 
     def _on_submit(self, session: Session, message: wire.Submit, now: Now) -> None:
-        staging = self._staging.get(message.run)
+        staging = self._stagings.get(message.run)
         if message.run not in self.scheduler.ledger.by_id:
             missing = self._missing_functions(message)
             if missing:
@@ -506,8 +496,7 @@ class Hub:
                 self._replies.append((session, reply))
                 return
             if staging is not None:
-                self._staged_bytes -= staging.size
-                del self._staging[message.run]
+                self._stagings.drop(message.run)
         elif staging is not None:
             self._unstage(message.run)
         session.accepted.append(message.run)
@@ -559,7 +548,25 @@ class Hub:
         for address, data in found.items():
             self.peers.send(session, wire.Functions({address: data}))
 
+    def _on_save(self, session: Session, message: wire.Save) -> None:
+        kept = self._saved(message.id)
+        if message.data and kept is None and self._store.saved_count() + len(self._batch.saved) >= _SAVED:
+            text = f"the hub keeps {_SAVED:,} saved results already: delete some first"
+            self._replies.append((session, wire.Rejected("busy", text, request=message.request)))
+            return
+        self._batch.saved[message.id] = message.data
+        self._replies.append((session, wire.Answer(message.request, int(kept is not None))))
+
+    def _saved(self, name: str) -> bytes | None:
+        found = self._batch.saved.get(name)
+        return self._store.saved(name) if found is None else found or None
+
     def _answer(self, session: Session, ask: wire.Ask, now: Now) -> wire.Answer | wire.Found | wire.Rejected:
+        if ask.what == "saved":
+            saved = self._saved(ask.text)
+            if saved is None:
+                return wire.Rejected("unknown", f"nothing is saved as {ask.text!r}", request=ask.request)
+            return wire.Answer(ask.request, 1, saved=saved)
         if ask.what == "cluster":
             clients = sum(1 for peer in self.peers if peer.role == "client")
             about: dict[str, str | int | float] = {

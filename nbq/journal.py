@@ -6,7 +6,7 @@ that to forget a run is to delete a range; nothing else is ever changed. Recover
 in the order in which each run met them. It never looks inside a block, and never decides anything.
 
 Layout: ``facts(id, body)`` and ``blocks(id, body)`` with ``id = run << 28 | count``;
-``functions(address, body)``; ``meta(key, value)``.
+``functions(address, body)``; ``saved(id, body)``, which are no facts of a run; ``meta(key, value)``.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITH
 CREATE TABLE IF NOT EXISTS facts (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS blocks (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS functions (address BLOB PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS saved (id TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -52,9 +53,10 @@ class Batch:
         functions: By content address.
         dropped: Runs whose stored blocks belong to nothing (a submit that was not accepted).
         orphans: Functions that no run names any more.
+        saved: What clients keep under ids of their own; empty to delete it.
     """
 
-    __slots__ = ("blocks", "dropped", "facts", "functions", "orphans")
+    __slots__ = ("blocks", "dropped", "facts", "functions", "orphans", "saved")
 
     def __init__(self) -> None:
         self.facts: list[Fact] = []
@@ -62,10 +64,12 @@ class Batch:
         self.functions: dict[bytes, bytes] = {}
         self.dropped: list[int] = []
         self.orphans: list[bytes] = []
+        self.saved: dict[str, bytes] = {}
 
     def __bool__(self) -> bool:
         """Return whether there is anything to commit."""
-        return bool(self.facts or self.blocks or self.functions or self.dropped or self.orphans)
+        some = self.facts or self.blocks or self.functions or self.dropped or self.orphans or self.saved
+        return bool(some)
 
 
 class Store(Protocol):
@@ -92,6 +96,14 @@ class Store(Protocol):
 
     def addresses(self) -> list[bytes]:
         """Return the addresses of all functions that were committed."""
+        ...
+
+    def saved(self, name: str) -> bytes | None:
+        """Return what a client keeps under an id, or None."""
+        ...
+
+    def saved_count(self) -> int:
+        """Return how much clients keep under ids."""
         ...
 
 
@@ -226,6 +238,10 @@ class Journal:
             if batch.orphans:
                 addresses = [(address,) for address in batch.orphans]
                 db.executemany("DELETE FROM functions WHERE address = ?", addresses)
+            for name, body in batch.saved.items():
+                db.execute("DELETE FROM saved WHERE id = ?", (name,))
+                if body:
+                    db.execute("INSERT INTO saved VALUES (?, ?)", (name, body))
             for fact in batch.facts:
                 if isinstance(fact, Forgotten):
                     self._delete("facts", fact.run)
@@ -287,6 +303,15 @@ class Journal:
     def addresses(self) -> list[bytes]:
         """Return the addresses of all functions that were committed."""
         return [row[0] for row in self._db.execute("SELECT address FROM functions")]
+
+    def saved(self, name: str) -> bytes | None:
+        """Return what a client keeps under an id, or None."""
+        row = self._db.execute("SELECT body FROM saved WHERE id = ?", (name,)).fetchone()
+        return row[0] if row is not None else None
+
+    def saved_count(self) -> int:
+        """Return how much clients keep under ids."""
+        return int(self._db.execute("SELECT count(*) FROM saved").fetchone()[0])
 
     def close(self) -> None:
         """Fold the log into the file and close it."""

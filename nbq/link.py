@@ -287,7 +287,7 @@ class Link(Asking):
                 if replica is None:
                     self._session.unwatch(event.run)  # nobody holds a handle any more
                 else:
-                    replica.add(event.facts, event.blocks)
+                    replica.add(event.facts, event.blocks, event.became)
                 return replica
             case Answered():
                 self._answers[event.request] = event.answer

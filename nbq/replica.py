@@ -11,12 +11,12 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from nbq import payload
-from nbq.core.facts import End, Ended, Inherited, Settled
+from nbq.blocks import Alias, Block
+from nbq.core.facts import Became, End, Ended, Inherited, Settled
 from nbq.core.ids import element_text
-from nbq.core.model import NONE, Graph, State
+from nbq.core.model import NONE, Graph, Many, Slice, State
 from nbq.core.runs import states_of
-from nbq.errors import IntegrityError, NbqError, TaskError, TaskLost, TaskRevoked
-from nbq.wire import Block
+from nbq.errors import IntegrityError, NbqError, TaskError, TaskFailed, TaskLost, TaskRevoked
 
 __all__ = ["NodeReplica", "Replica"]
 
@@ -46,6 +46,7 @@ class NodeReplica:
 
     def add(self, fact: End) -> None:
         """Take in a fact, unless it is known."""
+        self.grow(fact.hi)
         if self.owner[fact.lo] != NONE:
             return
         number = len(self.facts)
@@ -88,27 +89,50 @@ class Replica:
         self._blob = blobs
         self._accept = accept
         self._blocks: dict[int, Block | payload.OpenBlock] = {}
+        self._trees: dict[tuple[int, int], Slice | Many] = {}
+        """Values of replaced elements."""
+        self._unsettled: list[Became] = []
+        """Replaced elements that have ended, but of whose values not all is known yet."""
 
     def node(self, number: int) -> NodeReplica:
         """Return a node."""
         found = self.nodes.get(number)
         if found is None:
-            size = self.graph.nodes[number].size if self.graph is not None else 0
+            known = self.graph is not None and number < len(self.graph.nodes)
+            size = self.graph.nodes[number].size if known and self.graph is not None else 0
             found = self.nodes[number] = NodeReplica(size)
         return found
 
-    def add(self, facts: list[End], blocks: list[Block]) -> None:
-        """Take in ends and the blocks that they name."""
+    def add(self, facts: list[End], blocks: list[Block], became: list[Alias] | None = None) -> None:
+        """Take in ends, the blocks that they name, and the values of replaced elements."""
         for block in blocks:
             self._blocks.setdefault(block.number, block)
+        for alias in became or ():
+            self._trees[alias.node, alias.index] = alias.value
         for fact in facts:
             node = self.node(fact.node)
-            node.add(fact)
+            if isinstance(fact, Became):
+                self._unsettled.append(fact)
+            else:
+                node.add(fact)
             self.bad = self.bad or node.bad
+        while self._unsettled:  # one may be what another waits for
+            ready = [f for f in self._unsettled if self._is_known(self._trees[f.node, f.lo])]
+            if not ready:
+                return
+            self._unsettled = [fact for fact in self._unsettled if fact not in ready]
+            for fact in ready:
+                self.node(fact.node).add(fact)
+
+    def _is_known(self, tree: Slice | Many) -> bool:
+        if isinstance(tree, Many):
+            return all(self._is_known(item) for item in tree.items)
+        state = self.node(tree.node).state
+        return len(state) >= tree.hi and state.find(0, tree.lo, tree.hi) < 0
 
     def id_of(self, node: int, index: int) -> str:
         """Return the id of an element."""
-        if self.graph is not None:
+        if self.graph is not None and node < len(self.graph.nodes):
             given = self.graph.nodes[node].ids.get(index)
             if given is not None:
                 return given
@@ -117,7 +141,7 @@ class Replica:
     def fact(self, node: int, index: int) -> End | None:
         """Return the fact that ended an element, or None."""
         found = self.node(node)
-        owner = found.owner[index]
+        owner = found.owner[index] if index < len(found.owner) else NONE
         return found.facts[owner] if owner != NONE else None
 
     def root(self, node: int, index: int) -> tuple[int, int, Settled | Ended]:
@@ -126,7 +150,7 @@ class Replica:
         while isinstance(fact, Inherited):
             node, index = fact.cause_node, index if fact.cause_index == NONE else fact.cause_index
             fact = self.fact(node, index)
-        if fact is None:
+        if fact is None or isinstance(fact, Became):
             raise IntegrityError(f"the hub ended {self.id_of(node, index)} without saying how")
         return node, index, fact
 
@@ -143,7 +167,7 @@ class Replica:
             return block
         if block is None:
             raise IntegrityError(f"the hub sent no block {fact.block} of run {self.run.hex()}")
-        where = payload.origin("result", self.run, block.node, block.lo)
+        where = payload.origin("result", *block.place(self.run), block.lo)
         data: Any = block.data
         if block.blob:
             data = self._blob(block.blob)
@@ -153,10 +177,31 @@ class Replica:
     def value(self, node: int, index: int) -> Any:
         """Return the value of an element that succeeded."""
         fact = self.fact(node, index)
+        if self._is_ignored(node):
+            return None
+        if isinstance(fact, Became):
+            return self._built(self._trees[node, index], single=True)
         assert isinstance(fact, Settled)
         if fact.block == NONE:
             return None
         return self.opened(fact, self._accept).value(index - fact.block_lo)
+
+    def _is_ignored(self, node: int) -> bool:
+        """Return whether the values of a node are not for users: they were kept for what is fed them."""
+        graph = self.graph
+        return graph is not None and node < len(graph.nodes) and graph.nodes[node].options.ignore_result
+
+    def _built(self, tree: Slice | Many, *, single: bool) -> Any:
+        if isinstance(tree, Slice):
+            values = self.values(tree.node, tree.lo, tree.hi)
+            return values[0] if single else values
+        out: list[Any] = []
+        for item in tree.items:
+            if isinstance(item, Slice):
+                out += self._built(item, single=False)
+            else:
+                out.append(self._built(item, single=False))
+        return out
 
     def failure(self, node: int, index: int) -> BaseException:
         """Return what an element that did not succeed raises."""
@@ -197,7 +242,9 @@ class Replica:
         while at < hi:
             fact = found.facts[found.owner[at]]
             end = min(hi, fact.hi)
-            if isinstance(fact, Settled) and fact.block != NONE:
+            if isinstance(fact, Became):
+                out.append(self.value(node, at))
+            elif isinstance(fact, Settled) and fact.block != NONE and not self._is_ignored(node):
                 block = self.opened(fact, self._accept)
                 out += block.values(at - fact.block_lo, end - fact.block_lo)
             else:
@@ -209,4 +256,6 @@ class Replica:
 def _ended(fact: Ended, task_id: str) -> TaskError:
     if fact.code == "lost":
         return TaskLost(fact.text, task_id)
+    if fact.code == "refused":
+        return TaskFailed(fact.text, task_id)
     return TaskRevoked(fact.text, task_id)

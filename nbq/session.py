@@ -13,8 +13,9 @@ from collections import deque
 from msgspec import Struct
 
 from nbq import wire
+from nbq.blocks import Alias, Block
 from nbq.core.facts import End
-from nbq.wire import Block, ToHub, ToPeer
+from nbq.wire import ToHub, ToPeer
 
 __all__ = [
     "Accepted", "Answered", "ClientSession", "Connected", "Ended", "Event", "Lost", "RunRefused",
@@ -64,6 +65,8 @@ class Ended(Struct, frozen=True):
     node: int
     facts: list[End]
     blocks: list[Block]
+    became: list[Alias] = []
+    """Values of replaced elements; the nodes that they name are watched from now on."""
 
 
 class Answered(Struct, frozen=True):
@@ -333,7 +336,11 @@ class ClientSession:
             del watches[message.node]
             if not watches:
                 del self._watches[message.run]
-        events: list[Event] = [Ended(message.run, message.node, message.facts, message.blocks)]
+        events: list[Event] = [
+            Ended(message.run, message.node, message.facts, message.blocks, message.became)
+        ]
+        if message.sizes:
+            self.watch(message.run, message.sizes)
         if self._accept(message.run):
             events.insert(0, Accepted(message.run))  # its acknowledgement was lost
         return events

@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 
 from nbq.blocks import FRAME_LIMIT, Alias, Block, Bytes, Failed, Feed, Kin
 from nbq.core.events import Outcome
-from nbq.core.facts import Ended, Inherited, Settled
+from nbq.core.facts import Became, Ended, Inherited, Settled
 from nbq.core.model import (
     NONE,
     BlobName,
@@ -379,15 +379,18 @@ class Rejected(Struct, frozen=True, array_like=True, tag=106):
 class Ends(Struct, frozen=True, array_like=True, tag=107):
     """Ends ``start`` to ``stop - 1`` of a node, with the blocks they name.
 
-    ``facts`` may hold ends of other nodes: those that inherited ends name as their cause.
+    ``facts`` may hold ends of other nodes: those that inherited ends name as their cause. ``became`` spells
+    out the values of replaced elements, and ``sizes`` holds the sizes of the nodes that those name.
     """
 
     run: RunId
     node: Index
     start: int
     stop: int
-    facts: list[Settled | Ended | Inherited]
+    facts: list[Settled | Ended | Inherited | Became]
     blocks: list[Block]
+    became: list[Alias] = []
+    sizes: dict[Index, int] = {}
 
 
 class Answer(Struct, frozen=True, array_like=True, tag=108):

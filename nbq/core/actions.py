@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-__all__ = ["Action", "Discard", "Disown", "Grant", "Interrupt", "Keep", "Recall", "Reject"]
+__all__ = ["Abort", "Action", "Discard", "Disown", "Grant", "Interrupt", "Keep", "Recall", "Reject"]
 
 
 class Grant(Struct, frozen=True, gc=False):
-    """Lease elements to an engine: send it what it needs to run them."""
+    """Lease elements to an engine: send it what it needs to run them.
+
+    ``after_commit`` says that it may not leave before the fact is committed (``acks_late=False``).
+    """
 
     engine: bytes
     run: int
@@ -17,6 +20,7 @@ class Grant(Struct, frozen=True, gc=False):
     hi: int
     token: int
     attempt: int
+    after_commit: bool = False
 
 
 class Recall(Struct, frozen=True, gc=False):
@@ -28,6 +32,15 @@ class Recall(Struct, frozen=True, gc=False):
 
 class Interrupt(Struct, frozen=True, gc=False):
     """Tell an engine to stop elements of a lease, running or not."""
+
+    engine: bytes
+    token: int
+    lo: int
+    hi: int
+
+
+class Abort(Struct, frozen=True, gc=False):
+    """Let running elements of a lease know that they are to end by themselves."""
 
     engine: bytes
     token: int
@@ -64,4 +77,4 @@ class Discard(Struct, frozen=True):
     functions: list[bytes]
 
 
-Action = Discard | Disown | Grant | Recall | Interrupt | Keep | Reject
+Action = Abort | Discard | Disown | Grant | Recall | Interrupt | Keep | Reject

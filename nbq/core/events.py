@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from nbq.core.model import NONE, BlobName, BlockMeta, EngineInfo, Graph, Index, Text
 
 __all__ = [
+    "AbortAsked",
     "Addition",
     "Again",
     "Beat",
@@ -20,11 +21,14 @@ __all__ = [
     "Event",
     "ForgetAsked",
     "GaveBack",
+    "KnowsTasks",
+    "Noted",
     "Outcome",
     "Reported",
     "SlotDied",
     "Submitted",
     "Ticked",
+    "WaitsFor",
 ]
 
 
@@ -57,6 +61,15 @@ class ForgetAsked(Struct, frozen=True):
     """Somebody wants a finished run dropped."""
 
     id: bytes
+
+
+class AbortAsked(Struct, frozen=True):
+    """Somebody wants elements to end by themselves; those that have not started are cancelled."""
+
+    id: bytes
+    node: int = NONE
+    lo: int = 0
+    hi: int = 0
 
 
 class EngineJoined(Struct, frozen=True):
@@ -165,6 +178,11 @@ class Reported(Struct, frozen=True):
     engine: bytes
     outcomes: list[Outcome]
 
+    def first_block(self, source: int) -> int:
+        """Return where the bytes of the additions of outcome ``source`` begin among the blocks."""
+        additions = [addition for outcome in self.outcomes[:source] for addition in outcome.additions]
+        return len(self.outcomes) + sum(not block.blob for a in additions for block in a.blocks)
+
 
 class GaveBack(Struct, frozen=True):
     """An engine returns elements of a lease that it has not started."""
@@ -184,6 +202,30 @@ class SlotDied(Struct, frozen=True):
     text: str
 
 
+class Noted(Struct, frozen=True):
+    """A running element shows a state of its own and a value (opaque bytes)."""
+
+    engine: bytes
+    token: int
+    index: int
+    state: str
+    meta: bytes
+
+
+class WaitsFor(Struct, frozen=True):
+    """So many running elements of an engine wait for other tasks: others may run in their stead."""
+
+    engine: bytes
+    count: int
+
+
+class KnowsTasks(Struct, frozen=True):
+    """The slots of an engine know the tasks of these names."""
+
+    engine: bytes
+    tasks: list[str]
+
+
 class Ticked(Struct, frozen=True):
     """Time passed; sent once a turn, after everything else."""
 
@@ -200,5 +242,9 @@ Event = (
     | Reported
     | GaveBack
     | SlotDied
+    | Noted
+    | WaitsFor
+    | KnowsTasks
+    | AbortAsked
     | Ticked
 )

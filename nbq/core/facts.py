@@ -9,9 +9,22 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from nbq.core.model import NONE, BlockMeta, Graph, State
+from nbq.core.model import NONE, BlockMeta, Graph, Nested, Slice, State
 
-__all__ = ["Accepted", "End", "Ended", "Fact", "Forgotten", "Inherited", "Leased", "Returned", "Settled"]
+__all__ = [
+    "Accepted",
+    "Became",
+    "Deferred",
+    "End",
+    "Ended",
+    "Extended",
+    "Fact",
+    "Forgotten",
+    "Inherited",
+    "Leased",
+    "Returned",
+    "Settled",
+]
 
 
 class Accepted(Struct, frozen=True, array_like=True, tag=1):
@@ -60,6 +73,7 @@ class Settled(Struct, frozen=True, array_like=True, tag=4):
         states: One byte an element, or empty when all are SUCCESS.
         block: The number of the block that holds values and failures, or NONE (ignored result).
         size, blob: Of that block, as in ``BlockMeta``.
+        store: The result store that holds it under the name ``blob``; empty for the hub's own.
         at_s: When the hub took the outcome.
         seconds: How long the elements ran, together.
         errors: A line for each of the first failures, by element, for people and logs.
@@ -82,10 +96,11 @@ class Settled(Struct, frozen=True, array_like=True, tag=4):
     """The first element of that block; it was sealed for this place."""
     block_n: int = 0
     """How many elements that block has; it may hold more than this fact ends."""
+    store: str = ""
 
 
 class Ended(Struct, frozen=True, array_like=True, tag=5, gc=False):
-    """The hub itself ended elements: ``code`` is cancelled, expired, lost or upstream."""
+    """The hub itself ended elements: ``code`` is cancelled, expired, lost, refused or skipped."""
 
     run: int
     node: int
@@ -113,13 +128,68 @@ class Inherited(Struct, frozen=True, array_like=True, tag=6, gc=False):
     at_s: float = 0.0
 
 
+class Deferred(Struct, frozen=True, array_like=True, tag=8):
+    """An attempt ended by asking for another, ``delay_s`` seconds after ``at_s`` or at ``eta_s``.
+
+    ``counted`` says whether that is one more of its retries. If ``block`` is not NONE, that block (of
+    ``size`` bytes, or the file ``blob``) holds its arguments from now on.
+    """
+
+    run: int
+    node: int
+    index: int
+    token: int
+    at_s: float
+    delay_s: float
+    eta_s: float | None
+    counted: bool
+    text: str
+    block: int = NONE
+    size: int = 0
+    blob: str = ""
+
+
+class Extended(Struct, frozen=True, array_like=True, tag=9):
+    """A canvas was added to a run, by an attempt of element ``index`` of ``node``.
+
+    Its nodes, lists and blocks are numbered behind those that the run has, block k of it as
+    ``first_block + k``; in ``graph`` they still count from 0. With ``replaces``, the attempt has ended, and
+    the element ends as the value of the graph does. Else that value is one more member of list ``into``.
+    ``scope`` is what its blocks are sealed for in place of the run.
+    """
+
+    run: int
+    node: int
+    index: int
+    token: int
+    at_s: float
+    scope: bytes
+    graph: Graph
+    first_block: int
+    blocks: list[BlockMeta]
+    replaces: bool
+    into: int = NONE
+
+
+class Became(Struct, frozen=True, array_like=True, tag=10, gc=False):
+    """An element that was replaced has succeeded: its value is that of ``value``."""
+
+    run: int
+    node: int
+    lo: int
+    hi: int
+    """``lo + 1``."""
+    value: Slice | Nested
+    at_s: float
+
+
 class Forgotten(Struct, frozen=True, array_like=True, tag=7, gc=False):
     """A finished run was dropped, with its blocks."""
 
     run: int
 
 
-End = Settled | Ended | Inherited
+End = Settled | Ended | Inherited | Became
 """The facts that end elements; each element is named by exactly one of them."""
 
-Fact = Accepted | Leased | Returned | Settled | Ended | Inherited | Forgotten
+Fact = Accepted | Leased | Returned | Deferred | Extended | Settled | Ended | Inherited | Became | Forgotten

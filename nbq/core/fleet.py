@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from nbq.core.model import EngineInfo, Now
 from nbq.core.runs import Lease
 
-__all__ = ["Engine", "Fleet"]
+__all__ = ["HORIZON_S", "Engine", "Fleet"]
 
 HORIZON_S = 0.05
 """How much work an engine holds beyond what it runs: a few round trips between busy processes."""
@@ -31,7 +31,7 @@ class Engine:
 
     __slots__ = (
         "count", "deadline_s", "gone", "heard_s", "id", "info", "leases", "leaving", "load_s",
-        "recalled_s",
+        "recalled_s", "waiting",
     )  # fmt: skip
 
     def __init__(self, engine: bytes) -> None:
@@ -47,11 +47,19 @@ class Engine:
         self.gone = False
         self.leaving = False
         self.recalled_s: float | None = None
+        self.waiting = 0
+        """Running elements that wait for other tasks, so that others may run in their stead."""
 
     @property
     def slots(self) -> int:
-        """Return how many elements it runs at a time; none while it is away or leaving."""
-        return 0 if self.info is None or self.gone or self.leaving else self.info.slots
+        """Return how many elements it can hold running; none while it is away or leaving."""
+        if self.info is None or self.gone or self.leaving:
+            return 0
+        return self.info.slots + self.waiting
+
+    def knows(self, task: str) -> bool:
+        """Return whether its slots have said that they know a task."""
+        return self.info is not None and task in self.info.tasks
 
     def room(self, cost_s: float) -> int:
         """Return how many more elements of this expected cost it may be granted."""
@@ -124,6 +132,17 @@ class Fleet:
                 engines[engine.id] = engine
                 return engine, room
         return None
+
+    def pick_knowing(self, queue: str, cost_s: float, task: str) -> tuple[Engine, int] | None:
+        """Return the next engine of a queue that has room and knows a task."""
+        for engine in self._open.get(queue, {}).values():
+            if engine.knows(task) and (room := engine.room(cost_s)) > 0:
+                return engine, room
+        return None
+
+    def anyone_knows(self, queue: str, task: str) -> bool:
+        """Return whether an engine that serves a queue has said that it knows a task."""
+        return any(self.engines[engine].knows(task) for engine in self._serving.get(queue, ()))
 
     def serving(self, queue: str) -> int:
         """Return how many engines take work from a queue."""

@@ -12,8 +12,8 @@ from typing import assert_never
 
 from nbq.core import facts as f
 from nbq.core.fleet import Fleet
-from nbq.core.model import State
-from nbq.core.runs import Lease, Run, states_of
+from nbq.core.model import NONE, State
+from nbq.core.runs import Lease, Node, Run, states_of
 
 __all__ = ["Ledger"]
 
@@ -25,7 +25,7 @@ class Ledger:
         self.runs: dict[int, Run] = {}
         self.unfinished: dict[int, Run] = {}
         self.ended = [0] * len(State)
-        """How many elements of all runs are in each terminal state."""
+        """How many elements of all runs are in each terminal state; skipped ones are not counted."""
         self.by_id: dict[bytes, Run] = {}
         self.given: dict[str, tuple[int, int, int]] = {}
         """Run, node and index of each id that a user gave."""
@@ -60,7 +60,11 @@ class Ledger:
                 self._apply_leased(fact)
             case f.Returned():
                 self._apply_returned(fact)
-            case f.Settled() | f.Ended() | f.Inherited():
+            case f.Deferred():
+                self._apply_deferred(fact)
+            case f.Extended():
+                self._apply_extended(fact)
+            case f.Settled() | f.Ended() | f.Inherited() | f.Became():
                 self._apply_end(fact)
             case f.Forgotten():
                 self._apply_forgotten(fact)
@@ -74,11 +78,15 @@ class Ledger:
         self.left += run.left
         self.weight += run.weight
         self._next_run = max(self._next_run, run.number + 1)
-        for address in run.functions():
+        for address in run.functions:
             self.functions[address] = self.functions.get(address, 0) + 1
-        for node in run.nodes:
+        self._take_ids(run, run.nodes)
+
+    def _take_ids(self, run: Run, nodes: list[Node]) -> None:
+        """Know elements by the ids that users gave; one that was replaced keeps its own."""
+        for node in nodes:
             for index, text in node.spec.ids.items():
-                self.given[text] = (run.number, node.number, index)
+                self.given.setdefault(text, (run.number, node.number, index))
 
     def _apply_leased(self, fact: f.Leased) -> None:
         run = self.runs[fact.run]
@@ -93,18 +101,49 @@ class Ledger:
         node = self.runs[fact.run].nodes[fact.node]
         node.state[fact.lo : fact.hi] = bytes(fact.hi - fact.lo)
         if fact.charged:
-            node.deaths[fact.lo] = node.deaths.get(fact.lo, 0) + 1
+            deaths = node.sparse.deaths
+            deaths[fact.lo] = deaths.get(fact.lo, 0) + 1
         if fact.charged or fact.lost:
+            losses = node.sparse.losses
             for index in range(fact.lo, fact.hi):
-                node.losses[index] = node.losses.get(index, 0) + 1
+                losses[index] = losses.get(index, 0) + 1
+        if node.own is not None and node.own.notes:
+            for index in range(fact.lo, fact.hi):
+                node.own.notes.pop(index, None)
         self._close(self.leases[fact.token], fact.lo, fact.hi)
+
+    def _apply_deferred(self, fact: f.Deferred) -> None:
+        run = self.runs[fact.run]
+        before = run.weight
+        run.nodes[fact.node].state[fact.index] = State.WAITING
+        run.defer(fact)
+        self.weight += run.weight - before
+        self._close(self.leases[fact.token], fact.index, fact.index + 1)
+        self.wakes.append((run, fact.node, fact.index, fact.index + 1))
+
+    def _apply_extended(self, fact: f.Extended) -> None:
+        run = self.runs[fact.run]
+        weight, size, count, known = run.weight, run.size, len(run.nodes), set(run.functions)
+        run.extend(fact)
+        self.weight += run.weight - weight
+        self.left += run.size - size
+        for address in run.functions.keys() - known:
+            self.functions[address] = self.functions.get(address, 0) + 1
+        added = run.nodes[count:]
+        self._take_ids(run, added)
+        if fact.replaces:
+            run.nodes[fact.node].state[fact.index] = State.WAITING
+            self._close(self.leases[fact.token], fact.index, fact.index + 1)
+        for node in added:
+            if node.spec.after_node == NONE and node.spec.after_list == NONE:
+                self.wakes.append((run, node.number, 0, node.spec.size))
 
     def _apply_end(self, fact: f.End) -> None:
         run = self.runs[fact.run]
         before = run.weight
         woken = run.end(fact)
         states = states_of(fact)
-        for state in range(State.SUCCESS, len(State)):
+        for state in range(State.SUCCESS, State.SKIPPED):
             self.ended[state] += states.count(state)
         self.left -= fact.hi - fact.lo
         self.weight += run.weight - before
@@ -122,10 +161,23 @@ class Ledger:
         for members in woken:
             for number in run.lists[members].consumers:
                 self.wakes.append((run, number, 0, run.nodes[number].spec.size))
+        self._wake_replaced(run, fact, woken)
         if run.left == 0:
             del self.unfinished[run.number]
             self.finished.append(run.number)
             self.kept += run.weight
+
+    def _wake_replaced(self, run: Run, fact: f.End, woken: list[int]) -> None:
+        """Look at the elements that end as what has just ended does."""
+        own = run.nodes[fact.node].own
+        ended = (
+            [own.stands_for[i] for i in own.stands_for if fact.lo <= i < fact.hi] if own is not None else []
+        )
+        for members in woken:
+            replaced = run.lists[members].stands_for
+            if replaced is not None:
+                ended.append(replaced)
+        self.wakes.extend((run, number, index, index + 1) for number, index in ended)
 
     def _close(self, lease: Lease, lo: int, hi: int) -> None:
         closed = lease.close(lo, hi)
@@ -145,12 +197,13 @@ class Ledger:
         del self.by_id[run.id]
         self.weight -= run.weight
         self.kept -= run.weight
-        for address in run.functions():
+        for address in run.functions:
             self.functions[address] -= 1
             if not self.functions[address]:
                 del self.functions[address]
         for node in run.nodes:
-            for state in range(State.SUCCESS, len(State)):
+            for state in range(State.SUCCESS, State.SKIPPED):
                 self.ended[state] -= node.state.count(state)
             for text in node.spec.ids.values():
-                self.given.pop(text, None)
+                if self.given.get(text, (NONE,))[0] == run.number:
+                    del self.given[text]

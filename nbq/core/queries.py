@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from nbq.core.facts import Ended
+from nbq.core.facts import Ended, Settled
+from nbq.core.fleet import Engine
+from nbq.core.graph import value_nodes
 from nbq.core.ids import element_text, parse_id
 from nbq.core.ledger import Ledger
-from nbq.core.model import NONE, Now, State
+from nbq.core.model import NONE, NodeSpec, Now, State
 from nbq.core.runs import Node, Run
 from nbq.core.scheduler import Scheduler
 from nbq.core.views import ElementView, EngineView, QueueView, RunView
 
-__all__ = ["count_states", "element", "engines", "find", "queues", "runs", "shown_state", "tasks", "totals"]
+__all__ = [
+    "count_states",
+    "element",
+    "engines",
+    "find",
+    "note",
+    "queues",
+    "runs",
+    "shown_state",
+    "shown_task",
+    "tasks",
+    "totals",
+]
 
 
 def shown_state(state: int) -> str:
@@ -24,6 +38,8 @@ def count_states(nodes: list[Node], states: Iterable[State] = State) -> dict[str
     """Return how many elements of some nodes are in each state, by shown name."""
     counts: dict[str, int] = {}
     for state in states:
+        if state == State.SKIPPED:
+            continue
         count = sum(node.state.count(state) for node in nodes)
         if count:
             name = shown_state(state)
@@ -58,8 +74,8 @@ def find(scheduler: Scheduler, text: str) -> tuple[Run, int, int] | None:
     return run, node, index
 
 
-def element(run: Run, number: int, index: int) -> ElementView:
-    """Return the view of one element."""
+def element(run: Run, number: int, index: int, engines: dict[bytes, Engine]) -> ElementView:
+    """Return the view of one element; ``engines`` are the fleet's."""
     node = run.nodes[number]
     found = run.root_cause(number, index)
     engine = text = ""
@@ -69,26 +85,59 @@ def element(run: Run, number: int, index: int) -> ElementView:
         at_s = fact.at_s
         if isinstance(fact, Ended):
             text = fact.text
-        else:
+        elif isinstance(fact, Settled):
             engine = fact.engine
             text = fact.errors.get(at, "")
+    elif node.own is not None and index in node.own.due:
+        text = node.own.due[index].text
     return ElementView(
         id=node.spec.ids.get(index) or element_text(run.id, number, index),
         run=run.id,
         node=number,
         index=index,
-        task=node.spec.task,
-        state=shown_state(node.state[index]),
+        task=shown_task(node.spec),
+        state=_state_of(node, index),
         attempt=node.started(index),
-        engine=engine,
+        engine=engine or _engine_of(run, number, index, engines),
         text=text,
         at_s=at_s,
+        retries=node.retries(index),
+        queue=node.spec.options.queue,
     )
+
+
+def shown_task(spec: NodeSpec) -> str:
+    """Return the name that users see for a task."""
+    return spec.options.shadow or spec.task
+
+
+def _state_of(node: Node, index: int) -> str:
+    """Return the state that users see for an element: its own name for it while it runs, if it has one."""
+    state = node.state[index]
+    if state == State.STARTED and node.own is not None and index in node.own.notes:
+        return node.own.notes[index][0]
+    return shown_state(state)
+
+
+def _engine_of(run: Run, number: int, index: int, engines: dict[bytes, Engine]) -> str:
+    """Return the name of the engine that has an element, or an empty text."""
+    for lease in run.leases.values():
+        if lease.node == number and lease.covers(index, index + 1):
+            info = engines[lease.engine].info if lease.engine in engines else None
+            return info.name if info is not None else ""
+    return ""
+
+
+def note(run: Run, number: int, index: int) -> bytes:
+    """Return what an element last showed of itself while it runs, or nothing."""
+    own = run.nodes[number].own
+    return own.notes[index][1] if own is not None and index in own.notes else b""
 
 
 def tasks(scheduler: Scheduler, name: str, state: str, limit: int) -> list[ElementView]:
     """Return elements, newest run first: of a task name ("" for any), in a state ("" for any)."""
-    wanted = [value for value in State if not state or shown_state(value) == state]
+    states = [value for value in State if value != State.SKIPPED]
+    wanted = [value for value in states if not state or shown_state(value) == state]
     rows: list[ElementView] = []
     living = all(value < State.SUCCESS for value in wanted)
     bad = all(value > State.SUCCESS for value in wanted)
@@ -96,10 +145,10 @@ def tasks(scheduler: Scheduler, name: str, state: str, limit: int) -> list[Eleme
         if bad and not run.bad:
             continue
         for node in run.nodes:
-            if name and node.spec.task != name:
+            if name and name not in (node.spec.task, node.spec.options.shadow):
                 continue
             for index in _in_states(node, wanted, limit - len(rows)):
-                rows.append(element(run, node.number, index))
+                rows.append(element(run, node.number, index, scheduler.ledger.fleet.engines))
             if len(rows) >= limit:
                 return rows
     return rows
@@ -132,10 +181,12 @@ def runs(scheduler: Scheduler, name: str, owner: str, limit: int) -> list[RunVie
 
 def _rows(run: Run, limit: int) -> Iterator[RunView]:
     """Yield the row of a run; for a batch of separate calls one for each of the first."""
-    task = run.nodes[-1].spec.task
+    last = max(value_nodes(run.graph))
+    task = shown_task(run.nodes[last].spec)
     if not run.graph.each:
         counts = count_states(run.nodes)
-        yield RunView(run.id, task, run.owner, run.at_s, run.size, counts, run.finished_s)
+        size = run.size - run.skipped
+        yield RunView(run.id, task, run.owner, run.at_s, size, counts, run.finished_s)
         return
     node = run.nodes[0]
     for index in range(min(run.size, limit)):

@@ -12,13 +12,18 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections.abc import Iterator
 
-from nbq.core.facts import Accepted, End, Ended, Inherited, Settled
-from nbq.core.model import NONE, BlockMeta, Graph, Many, Nested, NodeSpec, Slice, State
+from msgspec.structs import replace
 
-__all__ = ["Cause", "Lease", "Node", "Run", "spans", "states_of"]
+from nbq.core.facts import Accepted, Became, Deferred, End, Ended, Extended, Inherited, Settled
+from nbq.core.model import NONE, BlockMeta, Graph, Item, Many, Nested, NodeSpec, On, Slice, State
+
+__all__ = ["Cause", "Lease", "List", "Node", "Own", "Replacement", "Run", "spans", "states_of"]
 
 Cause = tuple[int, int, State]
 """The element (node, index) that first failed, and how it ended."""
+
+Kin = tuple[int, int]
+"""A node, and the index of an element of it, or NONE for that of the same index."""
 
 _WINDOW = 1024
 _SUCCESS = bytes([State.SUCCESS])
@@ -44,6 +49,8 @@ def states_of(fact: End) -> bytes:
     """Return the terminal states that a fact gives to its elements, one byte each."""
     if isinstance(fact, Settled):
         return fact.states or _SUCCESS * (fact.hi - fact.lo)
+    if isinstance(fact, Became):
+        return _SUCCESS
     return bytes([fact.state]) * (fact.hi - fact.lo)
 
 
@@ -106,12 +113,50 @@ class Lease:
         return closed
 
 
+class Replacement:
+    """What an element was replaced by: a value, and the nodes of the canvas that gives it."""
+
+    __slots__ = ("first", "stop", "value")
+
+    def __init__(self, value: Slice | Nested, first: int, stop: int) -> None:
+        self.value = value
+        self.first = first
+        self.stop = stop
+
+
+class Own:
+    """What single elements of a node have of their own, by index."""
+
+    __slots__ = ("args", "deaths", "due", "losses", "notes", "replaced", "retries", "stands_for")
+
+    def __init__(self) -> None:
+        self.deaths: dict[int, int] = {}
+        """How often a slot died while it ran an element."""
+        self.losses: dict[int, int] = {}
+        """How often a lease of an element came to nothing."""
+        self.retries: dict[int, int] = {}
+        """How often it asked for another attempt."""
+        self.due: dict[int, Deferred] = {}
+        """When its next attempt is."""
+        self.args: dict[int, Deferred] = {}
+        """Which block holds its arguments, if others than at first."""
+        self.replaced: dict[int, Replacement] = {}
+        self.stands_for: dict[int, tuple[int, int]] = {}
+        """Node and index of the element that ends as this one does."""
+        self.notes: dict[int, tuple[str, bytes]] = {}
+        """State and value that it shows while it runs; not durable."""
+
+
 class Node:
-    """One array of a run."""
+    """One array of a run.
+
+    ``ends`` is a log: the facts that ended elements, in the order in which they came. Watchers read
+    it by position.
+    """
 
     __slots__ = (
-        "_index", "args", "consumers", "deaths", "ended_s", "ends", "home", "left", "losses",
-        "number", "spec", "state",
+        "_index", "args", "aside", "consumers", "ended_s", "ends", "home", "inner", "left", "number", "own",
+        "parent", "root", "scope", "spec", "state",
     )  # fmt: skip
 
     def __init__(self, number: int, spec: NodeSpec) -> None:
@@ -125,11 +170,23 @@ class Node:
         self.consumers: list[int] = []
         self.home = NONE
         self.ended_s = 0.0
-        self.deaths: dict[int, int] = {}
-        """How often a slot died while it ran an element."""
-        self.losses: dict[int, int] = {}
-        """How often a lease of an element came to nothing."""
+        self.own: Own | None = None
+        self.scope = b""
+        """What its blocks are sealed for in place of the run, if it was added to it."""
+        self.inner = number
+        """Its number in the canvas that it was planned in."""
+        self.aside = spec.on in (On.LINK, On.FAILURE)
+        """Whether it is, or follows, a link or errback: if it is not called for, it is skipped."""
+        self.parent: Kin | None = None
+        self.root: Kin = (number, NONE)
         self._index: list[tuple[int, int]] = []
+
+    @property
+    def sparse(self) -> Own:
+        """Return what its elements have of their own, to be changed."""
+        if self.own is None:
+            self.own = Own()
+        return self.own
 
     def covering(self, lo: int, hi: int) -> Iterator[End]:
         """Yield the ends of elements in a range, by element; elements that live on have none."""
@@ -153,16 +210,36 @@ class Node:
 
     def started(self, index: int) -> int:
         """Return the number of the attempt that an element is at, counted from 1."""
-        return 1 + self.losses.get(index, 0)
+        own = self.own
+        return 1 if own is None else 1 + own.losses.get(index, 0) + own.retries.get(index, 0)
+
+    def retries(self, index: int) -> int:
+        """Return how often an element has asked for another attempt."""
+        return 0 if self.own is None else self.own.retries.get(index, 0)
+
+    def alike(self, lo: int, hi: int) -> int:
+        """Return where the elements from ``lo`` on that can share a lease end: one attempt, one block."""
+        own = self.own
+        if own is None or not (own.losses or own.retries):
+            return hi
+        if lo in own.args:
+            return lo + 1
+        first = self.started(lo), self.retries(lo)
+        for index in range(lo + 1, hi):
+            if index in own.args or (self.started(index), self.retries(index)) != first:
+                return index
+        return hi
 
 
 class List:
     """One list of a run: ``left`` counts the members that have not ended, each once."""
 
-    __slots__ = ("cause", "consumers", "ended_s", "home", "left")
+    __slots__ = ("cause", "consumers", "ended_s", "home", "left", "stands_for")
 
     def __init__(self, left: int) -> None:
         self.left = left
+        self.stands_for: tuple[int, int] | None = None
+        """Node and index of the element that ends as this list does."""
         self.cause: Cause | None = None
         self.consumers: list[int] = []
         self.home = NONE
@@ -173,8 +250,8 @@ class Run:
     """One submitted canvas, numbered by the hub in the order of acceptance."""
 
     __slots__ = (
-        "at_s", "bad", "blocks", "finished_s", "graph", "id", "leases", "left", "lists", "next_block",
-        "nodes", "number", "owner", "size", "weight",
+        "added", "at_s", "bad", "blocks", "finished_s", "functions", "graph", "id", "leases", "left", "lists",
+        "next_block", "nodes", "number", "owner", "size", "skipped", "weight",
     )  # fmt: skip
 
     def __init__(self, fact: Accepted) -> None:
@@ -184,34 +261,122 @@ class Run:
         self.at_s = fact.at_s
         self.graph: Graph = fact.graph
         self.blocks: list[BlockMeta] = fact.blocks
+        self.added: dict[int, BlockMeta] | None = None
+        """Argument blocks of canvases that were added to it, by number."""
         self.next_block = len(fact.blocks)
         self.nodes = [Node(number, spec) for number, spec in enumerate(fact.graph.nodes)]
-        self.lists = [
-            List(sum(1 if isinstance(item, Nested) else item.hi - item.lo for item in items))
-            for items in fact.graph.lists
-        ]
+        self.lists = [List(_count(items)) for items in fact.graph.lists]
         self.size = sum(node.spec.size for node in self.nodes)
         self.left = self.size
         self.bad = 0
         """Elements that ended without success."""
+        self.skipped = 0
+        """Links and errbacks that were not called for."""
         self.finished_s: float | None = None
         self.leases: dict[int, Lease] = {}
         self.weight = sum(block.size for block in fact.blocks)
         """Bytes of its blocks."""
-        self._connect()
-
-    def _connect(self) -> None:
+        self.functions = dict.fromkeys(node.spec.function for node in self.nodes)
+        """The functions that its nodes name."""
         for number, block in enumerate(self.blocks):
             self.nodes[block.node].args.append((block.lo, number))
-        for node in self.nodes:
-            if node.spec.after_node != NONE:
-                self.nodes[node.spec.after_node].consumers.append(node.number)
-            elif node.spec.after_list != NONE:
-                self.lists[node.spec.after_list].consumers.append(node.number)
-        for number, items in enumerate(self.graph.lists):
-            for item in items:
-                inner = self.lists[item.number] if isinstance(item, Nested) else self.nodes[item.node]
-                inner.home = number
+        self._connect(0, 0)
+
+    def _connect(self, first: int, first_list: int) -> None:
+        """Connect the nodes and lists from these numbers on with what they follow and belong to."""
+        for node in self.nodes[first:]:
+            spec = node.spec
+            if spec.after_node != NONE:
+                before = self.nodes[spec.after_node]
+                before.consumers.append(node.number)
+                self._descend(node, before)
+            elif spec.after_list != NONE:
+                self.lists[spec.after_list].consumers.append(node.number)
+                member = _first_node(self.graph.lists, spec.after_list)
+                self._descend(node, self.nodes[member.node], member.lo)
+            if spec.given_node != NONE:
+                self.nodes[spec.given_node].consumers.append(node.number)
+            elif spec.given_list != NONE:
+                self.lists[spec.given_list].consumers.append(node.number)
+        for number in range(first_list, len(self.graph.lists)):
+            for item in self.graph.lists[number]:
+                self._member(item).home = number
+
+    def _descend(self, node: Node, before: Node, index: int = NONE) -> None:
+        """Note what a node comes after: its parent, and the root that the parent has."""
+        if index == NONE and before.spec.size == 1:
+            index = 0
+        node.parent = before.number, index
+        root, at = before.root
+        node.root = root, index if at == NONE else at
+        node.aside = node.aside or before.aside
+
+    def _member(self, item: Item) -> Node | List:
+        return self.lists[item.number] if isinstance(item, Nested) else self.nodes[item.node]
+
+    def block(self, number: int) -> BlockMeta:
+        """Return what is known of an argument block."""
+        if number < len(self.blocks):
+            return self.blocks[number]
+        assert self.added is not None
+        return self.added[number]
+
+    def extend(self, fact: Extended) -> None:
+        """Add a canvas: its nodes, lists and blocks are numbered behind those that there are."""
+        if self.added is None:  # what was accepted is a fact, and must stay what it was
+            self.added = {}
+            lists = [list(items) for items in self.graph.lists]
+            self.graph = replace(self.graph, nodes=list(self.graph.nodes), lists=lists)
+        first, first_list = len(self.nodes), len(self.lists)
+        before = self.nodes[fact.node]
+        for number, planned in enumerate(fact.graph.nodes):
+            spec = _shifted(planned, first, first_list)
+            if spec.header == NONE:
+                spec = replace(spec, header=before.spec.header)
+            node = Node(first + number, spec)
+            node.scope, node.inner = fact.scope, number
+            root, at = before.root
+            node.root = root, fact.index if at == NONE else at
+            node.aside = node.aside or before.aside
+            self.nodes.append(node)
+            self.graph.nodes.append(spec)
+            self.functions[spec.function] = None
+        for items in fact.graph.lists:
+            self.lists.append(List(_count(items)))
+            self.graph.lists.append([_moved(item, first, first_list) for item in items])
+        self._connect(first, first_list)
+        for number, block in enumerate(fact.blocks, fact.first_block):
+            self.added[number] = block
+            self.nodes[first + block.node].args.append((block.lo, number))
+            self.weight += block.size
+        self.next_block = fact.first_block + len(fact.blocks)
+        count = sum(spec.size for spec in fact.graph.nodes)
+        self.size += count
+        self.left += count
+        assert fact.graph.value is not None
+        value = _moved(fact.graph.value, first, first_list)
+        if fact.replaces:
+            before.sparse.replaced[fact.index] = Replacement(value, first, len(self.nodes))
+            if isinstance(value, Nested):
+                self.lists[value.number].stands_for = fact.node, fact.index
+            else:
+                self.nodes[value.node].sparse.stands_for[value.lo] = fact.node, fact.index
+        elif fact.into != NONE:
+            self.graph.lists[fact.into].append(value)
+            self.lists[fact.into].left += 1
+            self._member(value).home = fact.into
+
+    def defer(self, fact: Deferred) -> None:
+        """Let an element wait for its next attempt."""
+        own = self.nodes[fact.node].sparse
+        own.due[fact.index] = fact
+        own.notes.pop(fact.index, None)
+        table = own.retries if fact.counted else own.losses
+        table[fact.index] = table.get(fact.index, 0) + 1
+        if fact.block != NONE:
+            own.args[fact.index] = fact
+            self.next_block = fact.block + 1
+            self.weight += fact.size
 
     def end(self, fact: End) -> list[int]:
         """Apply a fact that ends elements; return the lists that turned bad or ended by it."""
@@ -222,8 +387,14 @@ class Run:
         node.ends.append(fact)
         node.left -= count
         node.ended_s = max(node.ended_s, fact.at_s)
+        if node.own is not None and node.own.notes:
+            for index in range(fact.lo, fact.hi):
+                node.own.notes.pop(index, None)
         self.left -= count
-        self.bad += count - states.count(_SUCCESS)
+        if states != _SUCCESS * count:
+            skipped = states.count(State.SKIPPED)
+            self.skipped += skipped
+            self.bad += count - states.count(_SUCCESS) - skipped
         if isinstance(fact, Settled) and fact.block >= self.next_block:
             self.next_block = fact.block + 1
             self.weight += fact.size
@@ -289,23 +460,24 @@ class Run:
         if not spec.fed:
             return None
         if spec.after_list != NONE:
+            cause = self.lists[spec.after_list].cause
+            if spec.on == On.FAILURE and cause is not None:
+                return False, Slice(cause[0], cause[1], cause[1] + 1)
             return False, self.tree(Nested(spec.after_list))
         if self.nodes[spec.after_node].spec.size == 1:
             return False, Slice(spec.after_node, 0, 1)
         return True, Slice(spec.after_node, lo, hi)
 
-    def functions(self) -> list[bytes]:
-        """Return the functions that its nodes name, each once."""
-        return list(dict.fromkeys(node.spec.function for node in self.nodes))
-
     def blobs(self) -> list[str]:
         """Return the names of the blobs that hold its arguments and results."""
-        names = [block.blob for block in self.blocks if block.blob]
+        blocks = [*self.blocks, *(self.added or {}).values()]
+        names = [block.blob for block in blocks if block.blob]
         for node in self.nodes:
-            names += [fact.blob for fact in node.ends if isinstance(fact, Settled) and fact.blob]
+            names += [f.blob for f in node.ends if isinstance(f, Settled) and f.blob and not f.store]
+            names += [f.blob for f in (node.own.args if node.own is not None else {}).values() if f.blob]
         return names
 
-    def root_cause(self, node: int, index: int) -> tuple[int, int, Settled | Ended] | None:
+    def root_cause(self, node: int, index: int) -> tuple[int, int, Settled | Ended | Became] | None:
         """Return the element that an element's end goes back to, and the fact that ended it."""
         for fact in self.nodes[node].covering(index, index + 1):
             if not isinstance(fact, Inherited):
@@ -313,3 +485,39 @@ class Run:
             cause = index if fact.cause_index == NONE else fact.cause_index
             return self.root_cause(fact.cause_node, cause)
         return None
+
+
+def _count(items: list[Item]) -> int:
+    return sum(1 if isinstance(item, Nested) else item.hi - item.lo for item in items)
+
+
+def _first_node(lists: list[list[Item]], number: int) -> Slice:
+    """Return the first slice of a list, or of the first list in it."""
+    item = lists[number][0]
+    while isinstance(item, Nested):
+        item = lists[item.number][0]
+    return item
+
+
+def _moved(item: Item, nodes: int, lists: int) -> Item:
+    """Return an item whose numbers count from these on."""
+    if isinstance(item, Nested):
+        return Nested(item.number + lists)
+    return Slice(item.node + nodes, item.lo, item.hi)
+
+
+def _shifted(spec: NodeSpec, nodes: int, lists: int) -> NodeSpec:
+    """Return a node that names others by numbers that count from these on."""
+
+    def of(number: int, base: int) -> int:
+        return number if number == NONE else number + base
+
+    return replace(
+        spec,
+        after_node=of(spec.after_node, nodes),
+        after_list=of(spec.after_list, lists),
+        given_node=of(spec.given_node, nodes),
+        given_list=of(spec.given_list, lists),
+        told=of(spec.told, nodes),
+        header=of(spec.header, lists),
+    )

@@ -2,8 +2,7 @@
 
 ``handle`` decides. ``apply`` is the only code that changes durable state: it is called for every
 fact as soon as that is decided, and again, with the same facts, when a hub recovers. What an element
-may do next (start, fail with its parent, wait) is not a fact: ``_decide`` finds it from durable
-state, and is called alike for what just happened and, after recovery, for everything.
+may do next is not a fact (see ``following``), nor is what is queued (see ``granting``).
 
 Facts of one ``handle`` belong together: the hub commits them in one transaction, and performs actions
 only after that, but for grants (``docs/adr/0003``). Never waits, sends, sleeps, logs or reads a clock.
@@ -15,11 +14,16 @@ from collections import deque
 from typing import assert_never
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from nbq.core import facts as f
-from nbq.core.actions import Action, Discard, Disown, Grant, Interrupt, Keep, Recall, Reject
+from nbq.core.actions import Action, Discard, Disown, Interrupt, Keep, Recall, Reject
 from nbq.core.deadlines import Deadlines
+from nbq.core.decided import Decided
+from nbq.core.ending import Ending
 from nbq.core.events import (
+    AbortAsked,
+    Addition,
     Beat,
     Began,
     CancelAsked,
@@ -29,29 +33,29 @@ from nbq.core.events import (
     Event,
     ForgetAsked,
     GaveBack,
+    KnowsTasks,
+    Noted,
     Outcome,
     Reported,
     SlotDied,
     Submitted,
     Ticked,
+    WaitsFor,
 )
 from nbq.core.fleet import Engine
+from nbq.core.following import Following, expiry_s
+from nbq.core.granting import Granting
 from nbq.core.graph import UnfitGraph, check_graph
 from nbq.core.ledger import Ledger
-from nbq.core.model import NONE, NodeSpec, Now, State
-from nbq.core.ready import ReadyQueue, ReadyRange
+from nbq.core.model import NONE, Now, State
 from nbq.core.runs import Lease, Node, Run, spans
 
 __all__ = ["Limits", "Scheduler"]
 
-_TOKEN_BITS = 40
-_LEASE_SIZE = 256
 _POISON_DEATHS = 3
 """A task is failed when it has started in this many dying slots (design, promise 3)."""
 
 _FORGET_AT_ONCE = 64
-_DECISIONS = 1000
-"""Decisions at once, some 10 to 20 microseconds each (design, promise 10: no turn over 50 ms)."""
 _RECALL_PATIENCE_S = 0.1
 _UNEVEN_TICK_S = 0.01
 
@@ -86,11 +90,12 @@ class Scheduler:
     def __init__(self, epoch: int, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self.ledger = Ledger()
-        self.queues: dict[str, ReadyQueue] = {}
         self._deadlines = Deadlines()
-        self._token = epoch << _TOKEN_BITS
-        self._facts: list[f.Fact] = []
-        self._actions: list[Action] = []
+        self._decided = Decided(self.ledger)
+        self._granting = Granting(self._decided, epoch)
+        self._ending = Ending(self._decided, self._granting)
+        self._following = Following(self._decided, self._granting, self._ending, self._deadlines)
+        self.queues = self._granting.queues
 
     # -------------------------------------------------------------- what the hub calls
 
@@ -124,14 +129,20 @@ class Scheduler:
                 self._on_gave_back(event, now)
             case SlotDied():
                 self._on_slot_died(event, now)
+            case Noted():
+                self._on_noted(event)
+            case WaitsFor():
+                self._on_waits(event)
+            case KnowsTasks():
+                self._on_knows(event)
+            case AbortAsked():
+                self._on_abort(event, now)
             case Ticked():
                 self._on_tick(now)
             case _:
                 assert_never(event)
-        self._settle(now)
-        decided = self._facts, self._actions
-        self._facts, self._actions = [], []
-        return decided
+        self._following.settle(now)
+        return self._decided.take()
 
     def apply(self, fact: f.Fact) -> None:
         """Change durable state as a fact says; the same live and in recovery."""
@@ -155,16 +166,17 @@ class Scheduler:
                 self.ledger.wakes.append((run, node.number, 0, node.spec.size))
         finished = [(run.finished_s or 0.0, run.number) for run in self.ledger.runs.values() if not run.left]
         self.ledger.finished = deque(number for _, number in sorted(finished))
-        self._settle(now)
-        decided = self._facts, self._actions
-        self._facts, self._actions = [], []
-        return decided
+        self._following.settle(now)
+        return self._decided.take()
 
     def wait_s(self, now: Now) -> float:
         """Return for how many seconds nothing will happen by itself."""
         if self.ledger.wakes:
             return 0.0
         wait = self._deadlines.wait_s(now)
+        parked = self._granting.wait_s(now)
+        if parked is not None:
+            wait = min(wait, parked)
         return min(wait, _UNEVEN_TICK_S) if self.ledger.fleet.uneven() else wait
 
     def reserve(self) -> int:
@@ -194,10 +206,10 @@ class Scheduler:
             self._reject("task_id", "the same task id is given twice")
             return
         number = self.ledger.reserve() if event.number == NONE else event.number
-        self._emit(f.Accepted(number, event.id, event.owner, now.wall_s, event.graph, event.blocks))
+        self._decided.emit(f.Accepted(number, event.id, event.owner, now.wall_s, event.graph, event.blocks))
         for source in range(event.staged, len(event.blocks)):
             if not event.blocks[source].blob:
-                self._actions.append(Keep(number, source, source - event.staged))
+                self._decided.act(Keep(number, source, source - event.staged))
         run = self.ledger.runs[number]
         for node in run.nodes:
             self._watch_expiry(run, node)
@@ -205,10 +217,10 @@ class Scheduler:
                 self.ledger.wakes.append((run, node.number, 0, node.spec.size))
 
     def _reject(self, code: str, text: str) -> None:
-        self._actions.append(Reject(code, text))
+        self._decided.act(Reject(code, text))
 
     def _watch_expiry(self, run: Run, node: Node) -> None:
-        at_s = _expiry_s(run, node.spec)
+        at_s = expiry_s(run, node.spec)
         if at_s is not None and node.left:
             self._deadlines.at_wall(at_s, ("expire", run.number, node.number, 0, node.spec.size))
 
@@ -220,27 +232,17 @@ class Scheduler:
         nodes = run.nodes if event.node == NONE else run.nodes[event.node : event.node + 1]
         for node in nodes:
             lo, hi = (0, node.spec.size) if event.node == NONE else (event.lo, event.hi)
-            self._end_here(run, node, lo, min(hi, node.spec.size), "cancelled", event.text, now)
+            self._ending.revoke(run, node, lo, min(hi, node.spec.size), "cancelled", event.text, now)
 
-    def _end_here(
-        self, run: Run, node: Node, lo: int, hi: int, code: str, text: str, now: Now, *, whole: bool = True
-    ) -> None:
-        """Revoke what has not ended; with ``whole`` also what an engine holds."""
-        held = (State.LEASED, State.STARTED) if whole else ()
-        for value in (State.WAITING, State.SCHEDULED, State.RETRY, State.QUEUED, *held):
-            for a, b in list(spans(node.state, lo, hi, value)):
-                if value == State.QUEUED:
-                    self.queues[node.spec.options.queue].queued -= b - a
-                elif value in held:
-                    self._interrupt(run, node, a, b)
-                fact = f.Ended(run.number, node.number, a, b, State.REVOKED, code, text, now.wall_s)
-                self._emit(fact)
-
-    def _interrupt(self, run: Run, node: Node, lo: int, hi: int) -> None:
-        for lease in list(run.leases.values()):
-            if lease.node == node.number and lease.lo < hi and lo < lease.hi:
-                for a, b in lease.ranges(lo, hi):
-                    self._actions.append(Interrupt(lease.engine, lease.token, a, b))
+    def _on_abort(self, event: AbortAsked, now: Now) -> None:
+        run = self.ledger.by_id.get(event.id)
+        if run is None:
+            self._reject("unknown", "no such run")
+            return
+        nodes = run.nodes if event.node == NONE else run.nodes[event.node : event.node + 1]
+        for node in nodes:
+            lo, hi = (0, node.spec.size) if event.node == NONE else (event.lo, event.hi)
+            self._ending.abort(run, node, lo, min(hi, node.spec.size), now)
 
     def _on_forget(self, event: ForgetAsked) -> None:
         run = self.ledger.by_id.get(event.id)
@@ -253,141 +255,10 @@ class Scheduler:
 
     def _forget(self, run: Run) -> None:
         blobs = run.blobs()
-        self._emit(f.Forgotten(run.number))
-        functions = [address for address in run.functions() if address not in self.ledger.functions]
+        self._decided.emit(f.Forgotten(run.number))
+        functions = [address for address in run.functions if address not in self.ledger.functions]
         if blobs or functions:
-            self._actions.append(Discard(blobs, functions))
-
-    # -------------------------------------------------------------- what follows
-
-    def _settle(self, now: Now) -> None:
-        """Follow consequences, so many at a time: the rest of a long cascade is for the next turns."""
-        for _ in range(_DECISIONS):
-            if not self.ledger.wakes:
-                return
-            run, number, lo, hi = self.ledger.wakes.popleft()
-            self._decide(run, number, lo, hi, now)
-
-    def _decide(self, run: Run, number: int, lo: int, hi: int, now: Now) -> None:
-        """Find what the waiting elements of a range may do: start, end as their parent, or wait."""
-        node = run.nodes[number]
-        spec = node.spec
-        waiting = list(spans(node.state, lo, hi, State.WAITING))
-        if spec.after_list != NONE:
-            members = run.lists[spec.after_list]
-            for a, b in waiting:
-                if members.cause is not None:
-                    at, index, state = members.cause
-                    self._inherit(run, node, a, b, at, index, state, now)
-                elif members.left == 0:
-                    self._ready(run, node, a, b, members.ended_s, now)
-        elif spec.after_node != NONE:
-            parent = run.nodes[spec.after_node]
-            for a, b in waiting:
-                if parent.spec.size == 1:
-                    self._follow(run, node, a, b, parent, 0, 1, now)
-                else:
-                    self._follow(run, node, a, b, parent, a, b, now)
-        else:
-            for a, b in waiting:
-                self._ready(run, node, a, b, run.at_s, now)
-
-    def _follow(
-        self, run: Run, node: Node, lo: int, hi: int, parent: Node, plo: int, phi: int, now: Now
-    ) -> None:
-        """Let elements follow those of a parent: one for all, or each its own."""
-        single = parent.spec.size == 1
-        for a, b in list(spans(parent.state, plo, phi, State.SUCCESS)):
-            start, end = (lo, hi) if single else (a, b)
-            self._ready(run, node, start, end, parent.ended_s, now)
-        for state in (State.FAILURE, State.REVOKED):
-            for a, b in list(spans(parent.state, plo, phi, state)):
-                for fact in parent.covering(a, b):
-                    start, end = (lo, hi) if single else (max(a, fact.lo), min(b, fact.hi))
-                    at, index = parent.number, a if single else NONE
-                    if isinstance(fact, f.Inherited):
-                        at, index = fact.cause_node, fact.cause_index
-                        index = a if single and index == NONE else index
-                    self._inherit(run, node, start, end, at, index, state, now)
-
-    def _inherit(
-        self, run: Run, node: Node, lo: int, hi: int, at: int, index: int, state: State, now: Now
-    ) -> None:
-        self._emit(f.Inherited(run.number, node.number, lo, hi, state, at, index, now.wall_s))
-
-    def _ready(self, run: Run, node: Node, lo: int, hi: int, since_s: float, now: Now) -> None:
-        """Queue waiting elements, or schedule them if it is not yet their time."""
-        options = node.spec.options
-        until_eta_s = (options.eta_s or 0.0) - now.wall_s
-        wait_s = 0.0
-        if options.countdown_s is not None:  # a wall clock that was set back makes it no longer
-            wait_s = min(options.countdown_s, since_s + options.countdown_s - now.wall_s)
-        expiry_s = _expiry_s(run, node.spec)
-        if expiry_s is not None and expiry_s <= now.wall_s:
-            self._end_here(run, node, lo, hi, "expired", "expired", now, whole=False)
-        elif max(until_eta_s, wait_s) > 0:
-            node.state[lo:hi] = bytes([State.SCHEDULED]) * (hi - lo)
-            due = ("due", run.number, node.number, lo, hi)
-            if until_eta_s > wait_s:
-                self._deadlines.at_wall(now.wall_s + until_eta_s, due)
-            else:
-                self._deadlines.at_mono(now.mono_s + wait_s, due)
-        else:
-            self._queue(run, node, lo, hi)
-
-    def _queue(self, run: Run, node: Node, lo: int, hi: int, *, front: bool = False) -> None:
-        node.state[lo:hi] = bytes([State.QUEUED]) * (hi - lo)
-        options = node.spec.options
-        queue = self.queues.get(options.queue)
-        if queue is None:
-            queue = self.queues[options.queue] = ReadyQueue(options.queue)
-        queue.queued += hi - lo
-        queue.push(options.priority, ReadyRange(run.number, node.number, lo, hi), front=front)
-
-    # -------------------------------------------------------------- granting
-
-    def _dispatch(self, now: Now) -> None:
-        for queue in self.queues.values():
-            while (head := queue.head()) is not None:
-                run = self.ledger.runs.get(head.run)
-                node = run.nodes[head.node] if run is not None else None
-                at = node.state.find(State.QUEUED, head.lo, head.hi) if node is not None else NONE
-                if run is None or node is None or at < 0:
-                    queue.drop_head()
-                    continue
-                cost_s = self.ledger.fleet.cost_s(node.spec.function)
-                picked = self.ledger.fleet.pick(queue.name, cost_s)
-                if picked is None:
-                    break
-                end = self._lease_end(queue, node, at, head.hi, picked[1])
-                head.lo = end
-                queue.queued -= end - at
-                self._grant(run, node, at, end, picked[0], cost_s, now)
-                if head.lo >= head.hi:
-                    queue.drop_head()
-
-    def _lease_end(self, queue: ReadyQueue, node: Node, lo: int, hi: int, room: int) -> int:
-        """Return where a lease from ``lo`` ends: within room, one block, a fair share and one attempt."""
-        serving = self.ledger.fleet.serving(queue.name) if queue.queued < _LEASE_SIZE * 8 else 1
-        share = room if serving == 1 else max(1, queue.queued // (2 * serving))
-        block_end = hi if node.spec.shared else node.args_block(lo)[2]
-        end = min(hi, block_end, lo + min(room, share, _LEASE_SIZE))
-        end = next(spans(node.state, lo, end, State.QUEUED))[1]
-        if not node.losses:
-            return end
-        attempt = node.started(lo)
-        return next((index for index in range(lo + 1, end) if node.started(index) != attempt), end)
-
-    def _grant(self, run: Run, node: Node, lo: int, hi: int, engine: Engine, cost_s: float, now: Now) -> None:
-        self._token += 1
-        token = self._token
-        self._emit(f.Leased(run.number, node.number, lo, hi, token, engine.id))
-        lease = self.ledger.leases[token]
-        lease.at_s = now.mono_s
-        lease.cost_s = cost_s
-        engine.load_s += cost_s * (hi - lo)
-        self.ledger.fleet.note(engine)
-        self._actions.append(Grant(engine.id, run.number, node.number, lo, hi, token, node.started(lo)))
+            self._decided.act(Discard(blobs, functions))
 
     # -------------------------------------------------------------- engines
 
@@ -396,15 +267,16 @@ class Scheduler:
         engine.info = event.info
         engine.gone = engine.leaving = False
         engine.recalled_s = None
+        engine.waiting = 0
         self._hear(engine, now)
         self._deadlines.watch_engine(engine.deadline_s, engine.id)
         held = set(event.held)
         for lease in reversed(list(engine.leases.values())):
             if lease.token not in held:
-                self._give_back(lease, lease.lo, lease.hi, now)
+                self._lose(lease, lease.lo, lease.hi, now)
                 continue
             for a, b in lease.closed():
-                self._actions.append(Interrupt(engine.id, lease.token, a, b))
+                self._decided.act(Interrupt(engine.id, lease.token, a, b))
         self._disown(engine, event.held)
         self.ledger.fleet.note(engine)
 
@@ -430,7 +302,7 @@ class Scheduler:
         held = set(event.held)
         for lease in reversed(list(engine.leases.values())):
             if lease.token not in held and now.mono_s - lease.at_s > self.limits.unseen_s:
-                self._give_back(lease, lease.lo, lease.hi, now)
+                self._lose(lease, lease.lo, lease.hi, now)
         self._disown(engine, event.held)
 
     def _hear(self, engine: Engine, now: Now) -> None:
@@ -440,13 +312,32 @@ class Scheduler:
     def _disown(self, engine: Engine, held: list[int]) -> None:
         stale = [token for token in held if token not in engine.leases]
         if stale:
-            self._actions.append(Disown(engine.id, stale))
+            self._decided.act(Disown(engine.id, stale))
 
     def _on_began(self, event: Began) -> None:
         for token, index in event.running:
             lease = self.ledger.leases.get(token)
             if lease is not None and lease.engine == event.engine and lease.covers(index, index + 1):
                 lease.run.nodes[lease.node].state[index] = State.STARTED
+
+    def _on_noted(self, event: Noted) -> None:
+        lease = self.ledger.leases.get(event.token)
+        if lease is not None and lease.engine == event.engine and lease.covers(event.index, event.index + 1):
+            node = lease.run.nodes[lease.node]
+            node.state[event.index] = State.STARTED
+            node.sparse.notes[event.index] = event.state, event.meta
+
+    def _on_waits(self, event: WaitsFor) -> None:
+        engine = self.ledger.fleet.engines.get(event.engine)
+        if engine is not None:
+            engine.waiting = event.count
+            self.ledger.fleet.note(engine)
+
+    def _on_knows(self, event: KnowsTasks) -> None:
+        engine = self.ledger.fleet.engines.get(event.engine)
+        if engine is not None and engine.info is not None:
+            engine.info = replace(engine.info, tasks=event.tasks)
+            self.ledger.fleet.note(engine)
 
     def _on_gave_back(self, event: GaveBack, now: Now) -> None:
         lease = self.ledger.leases.get(event.token)
@@ -456,39 +347,50 @@ class Scheduler:
             self._give_back(lease, event.lo, event.hi, now)
 
     def _give_back(self, lease: Lease, lo: int, hi: int, now: Now, *, lost: bool = False) -> None:
-        """Return the open elements of a lease to the front of their queue.
-
-        ``lost`` says that they may have begun on an engine that is lost.
-        """
+        """Return the open elements of a lease to the front of their queue; ``lost`` ends an attempt."""
         run, node = lease.run, lease.run.nodes[lease.node]
         for a, b in reversed(list(lease.ranges(lo, hi))):
-            self._emit(f.Returned(run.number, node.number, a, b, lease.token, lost=lost))
+            self._decided.emit(f.Returned(run.number, node.number, a, b, lease.token, lost=lost))
             self._queue_again(run, node, a, b, now)
 
+    def _lose(self, lease: Lease, lo: int, hi: int, now: Now, *, begun: bool = False) -> None:
+        """The engine of a lease does not have it (any more): it runs again, unless that could be twice.
+
+        ``begun`` says that elements may have begun there.
+        """
+        node = lease.run.nodes[lease.node]
+        if node.spec.options.acks_late:
+            self._give_back(lease, lo, hi, now, lost=begun)
+            return
+        for a, b in list(lease.ranges(lo, hi)):
+            self._ending.fail(lease.run, node, a, b, "lost", _AT_MOST_ONCE, now)
+
     def _queue_again(self, run: Run, node: Node, lo: int, hi: int, now: Now) -> None:
-        expiry_s = _expiry_s(run, node.spec)
-        if expiry_s is not None and expiry_s <= now.wall_s:
-            self._end_here(run, node, lo, hi, "expired", "expired", now, whole=False)
+        expires_s = expiry_s(run, node.spec)
+        if expires_s is not None and expires_s <= now.wall_s:
+            self._ending.revoke(run, node, lo, hi, "expired", "expired", now, held=False)
         else:
-            self._queue(run, node, lo, hi, front=True)
+            self._granting.add(run, node, lo, hi, front=True)
 
     def _on_slot_died(self, event: SlotDied, now: Now) -> None:
         lease = self.ledger.leases.get(event.token)
         if lease is None or lease.engine != event.engine:
-            self._actions.append(Disown(event.engine, [event.token]))
+            self._decided.act(Disown(event.engine, [event.token]))
             return
         if not lease.covers(event.index, event.index + 1):
             return
         run, node, index = lease.run, lease.run.nodes[lease.node], event.index
         token = lease.token
-        self._emit(f.Returned(run.number, node.number, index, index + 1, token, True, event.text))
-        deaths = node.deaths[index]
-        if deaths < _POISON_DEATHS:
+        self._decided.emit(f.Returned(run.number, node.number, index, index + 1, token, True, event.text))
+        deaths = node.sparse.deaths[index]
+        if not node.spec.options.acks_late:
+            text = f"{_AT_MOST_ONCE}: {event.text}"
+            self._ending.fail(run, node, index, index + 1, "lost", text, now)
+        elif deaths < _POISON_DEATHS:
             self._queue_again(run, node, index, index + 1, now)
         else:
             text = f"it started in {deaths} slots that died; the last: {event.text}"
-            number = node.number
-            self._emit(f.Ended(run.number, number, index, index + 1, State.FAILURE, "lost", text, now.wall_s))
+            self._ending.fail(run, node, index, index + 1, "lost", text, now)
 
     def _on_reported(self, event: Reported, now: Now) -> None:
         engine = self.ledger.fleet.engines.get(event.engine)
@@ -497,17 +399,26 @@ class Scheduler:
         for source, outcome in enumerate(event.outcomes):
             lease = self.ledger.leases.get(outcome.token)
             if lease is None or lease.engine != event.engine:
-                self._actions.append(Disown(event.engine, [outcome.token]))
+                self._decided.act(Disown(event.engine, [outcome.token]))
             else:
-                self._take(lease, outcome, source, now)
+                self._take(lease, outcome, source, event, now)
 
-    def _take(self, lease: Lease, outcome: Outcome, source: int, now: Now) -> None:
+    def _take(self, lease: Lease, outcome: Outcome, source: int, reported: Reported, now: Now) -> None:
         """Record an outcome for those of its elements that are still open under its lease."""
-        run, node = lease.run, lease.run.nodes[lease.node]
+        node = lease.run.nodes[lease.node]
         count = outcome.hi - outcome.lo
         if count <= 0 or len(outcome.states) not in (0, count) or outcome.states.strip(_OUTCOMES):
             return
+        if outcome.again is not None or outcome.additions or outcome.states.strip(_ENDS):
+            if count == 1 and lease.covers(outcome.lo, outcome.hi):
+                self._take_one(lease, node, outcome, source, reported, now)
+            return
         self.ledger.fleet.measured(node.spec.function, outcome.seconds / count)
+        self._settled(lease, node, outcome, source, now)
+
+    def _settled(self, lease: Lease, node: Node, outcome: Outcome, source: int, now: Now) -> None:
+        run = lease.run
+        count = outcome.hi - outcome.lo
         engine = self.ledger.fleet.engine(lease.engine)
         name = engine.info.name if engine.info is not None else ""
         block = NONE
@@ -515,15 +426,85 @@ class Scheduler:
             if block == NONE and outcome.size:
                 block = run.next_block
                 if not outcome.blob:
-                    self._actions.append(Keep(run.number, block, source))
+                    self._decided.act(Keep(run.number, block, source))
             states = outcome.states[a - outcome.lo : b - outcome.lo] if outcome.states else b""
-            self._emit(
+            self._decided.emit(
                 f.Settled(
                     run.number, node.number, a, b, lease.token, states, block, outcome.size,
                     outcome.blob, now.wall_s, name, outcome.seconds * (b - a) / count, outcome.errors,
-                    outcome.lo, count,
+                    outcome.lo, count, outcome.store,
                 )
             )  # fmt: skip
+            if State.FAILURE in states:
+                self._ending.failed(run, node, now)
+
+    def _take_one(
+        self, lease: Lease, node: Node, outcome: Outcome, source: int, reported: Reported, now: Now
+    ) -> None:
+        """Record how one attempt ended that asks for more: another attempt, or canvases for its run."""
+        run, index = lease.run, outcome.lo
+        state = outcome.states[0] if outcome.states else State.SUCCESS
+        if state == State.RETRY and outcome.again is not None:
+            again = outcome.again
+            block = run.next_block if outcome.size else NONE
+            if outcome.size and not outcome.blob:
+                self._decided.act(Keep(run.number, block, source))
+            self._decided.emit(
+                f.Deferred(
+                    run.number, node.number, index, lease.token, now.wall_s, again.delay_s, again.eta_s,
+                    again.counted, again.text, block, outcome.size, outcome.blob,
+                )
+            )  # fmt: skip
+            return
+        replaced = [addition for addition in outcome.additions if addition.replaces]
+        added = outcome.additions if state in (State.SUCCESS, State.WAITING) else []
+        why = self._unfit(run, node, added)
+        if why is None and (state == State.WAITING) != (len(replaced) == 1):
+            why = "an attempt is replaced by exactly one canvas"
+        if why is not None:
+            self._ending.fail(run, node, index, index + 1, "refused", why, now)
+            return
+        first = reported.first_block(source)
+        for addition in added:
+            self._extend(lease, node, index, addition, first, now)
+            first += sum(not block.blob for block in addition.blocks)
+        if state != State.WAITING:
+            self._settled(lease, node, outcome, source, now)
+
+    def _unfit(self, run: Run, node: Node, additions: list[Addition]) -> str | None:
+        """Return why additions cannot be taken, or None."""
+        total = sum(spec.size for addition in additions for spec in addition.graph.nodes)
+        if self.ledger.left + total > self.limits.elements:
+            return f"the hub holds {self.ledger.left:,} unfinished tasks; nothing can be added to this run"
+        for addition in additions:
+            try:
+                check_graph(addition.graph, addition.blocks)
+            except UnfitGraph as error:
+                return f"what it adds to its run cannot be run: {error}"
+            if addition.graph.each:
+                return "what it adds to its run has no value"
+            if not addition.replaces and node.spec.header == NONE:
+                return "it belongs to no chord header that could be extended"
+        return None
+
+    def _extend(
+        self, lease: Lease, node: Node, index: int, addition: Addition, source: int, now: Now
+    ) -> None:
+        run, first = lease.run, lease.run.next_block
+        into = NONE if addition.replaces else node.spec.header
+        for number, block in enumerate(addition.blocks):
+            if not block.blob:
+                self._decided.act(Keep(run.number, first + number, source))
+                source += 1
+        before = len(run.nodes)
+        self._decided.emit(
+            f.Extended(
+                run.number, node.number, index, lease.token, now.wall_s, addition.scope, addition.graph,
+                first, addition.blocks, addition.replaces, into,
+            )
+        )  # fmt: skip
+        for added in run.nodes[before:]:
+            self._watch_expiry(run, added)
 
     # -------------------------------------------------------------- time
 
@@ -536,15 +517,16 @@ class Scheduler:
                 continue
             node = run.nodes[at]
             if kind == "due":
-                for a, b in list(spans(node.state, lo, hi, State.SCHEDULED)):
-                    self._queue(run, node, a, b)
+                for state in (State.SCHEDULED, State.RETRY):
+                    for a, b in list(spans(node.state, lo, hi, state)):
+                        self._granting.add(run, node, a, b)
             else:
-                self._end_here(run, node, lo, hi, "expired", "expired", now, whole=False)
+                self._ending.revoke(run, node, lo, hi, "expired", "expired", now, held=False)
         self._retain(now)
-        self._settle(now)
-        self._dispatch(now)
+        self._following.settle(now)
+        self._granting.dispatch(now)
         for engine, count in self.ledger.fleet.recalls(now, _RECALL_PATIENCE_S):
-            self._actions.append(Recall(engine.id, count))
+            self._decided.act(Recall(engine.id, count))
 
     def _look_after(self, number: bytes, now: Now) -> None:
         engine = self.ledger.fleet.engines.get(number)
@@ -554,7 +536,7 @@ class Scheduler:
             self._deadlines.watch_engine(engine.deadline_s, engine.id)
             return
         for lease in reversed(list(engine.leases.values())):
-            self._give_back(lease, lease.lo, lease.hi, now, lost=True)
+            self._lose(lease, lease.lo, lease.hi, now, begun=True)
         self.ledger.fleet.drop(engine)
 
     def _retain(self, now: Now) -> None:
@@ -573,18 +555,7 @@ class Scheduler:
             self.ledger.finished.popleft()
             self._forget(run)
 
-    def _emit(self, fact: f.Fact) -> None:
-        self._facts.append(fact)
-        self.apply(fact)
 
-
-_OUTCOMES = bytes([State.SUCCESS, State.FAILURE, State.REVOKED])
-
-
-def _expiry_s(run: Run, spec: NodeSpec) -> float | None:
-    """Return the Unix time at which what has not started of a node expires, or None."""
-    options = spec.options
-    times = [options.expires_at_s] if options.expires_at_s is not None else []
-    if options.expires_s is not None:
-        times.append(run.at_s + options.expires_s)
-    return min(times, default=None)
+_ENDS = bytes([State.SUCCESS, State.FAILURE, State.REVOKED])
+_OUTCOMES = _ENDS + bytes([State.RETRY, State.WAITING])
+_AT_MOST_ONCE = "its engine or slot was lost after it was granted, and acks_late=False means at most once"

@@ -61,6 +61,8 @@ class ElementView(Struct, frozen=True, array_like=True):
     engine: str = ""
     text: str = ""
     at_s: float = 0.0
+    retries: int = 0
+    queue: str = ""
 
 
 class ClusterView(Struct, frozen=True, array_like=True):

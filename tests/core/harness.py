@@ -27,7 +27,7 @@ from nbq.core.model import (
     Slice,
     State,
 )
-from nbq.core.runs import Run
+from nbq.core.runs import Own, Run
 from nbq.core.scheduler import Limits, Scheduler
 
 LETTERS = {
@@ -210,8 +210,11 @@ def durable(scheduler: Scheduler) -> dict[str, Any]:
                 part.left,
                 part.ends,
                 part.ended_s,
-                part.deaths,
-                part.losses,
+                tables(part.own),
+                part.parent,
+                part.root,
+                part.aside,
+                part.scope,
             )
             for part in run.nodes
         ]
@@ -241,6 +244,13 @@ def durable(scheduler: Scheduler) -> dict[str, Any]:
     }
 
 
+def tables(own: Own | None) -> tuple[object, ...]:
+    """Return what is durable of what elements have of their own."""
+    own = Own() if own is None else own
+    replaced = {at: (r.value, r.first, r.stop) for at, r in own.replaced.items()}
+    return own.deaths, own.losses, own.retries, own.due, own.args, replaced, own.stands_for
+
+
 def check_counters(scheduler: Scheduler) -> None:
     """Count everything again that the scheduler counts as it goes."""
     ledger = scheduler.ledger
@@ -256,11 +266,13 @@ def check_counters(scheduler: Scheduler) -> None:
             assert ledger.leases[lease.token] is lease
             assert ledger.fleet.engines[lease.engine].leases[lease.token] is lease
     assert ledger.left == sum(run.left for run in ledger.runs.values())
-    assert ledger.functions == Counter(a for run in ledger.runs.values() for a in run.functions())
+    assert ledger.functions == Counter(a for run in ledger.runs.values() for a in run.functions)
     assert ledger.unfinished == {number: run for number, run in ledger.runs.items() if run.left}
     states = [part.state for run in ledger.runs.values() for part in run.nodes]
-    assert ledger.ended[State.SUCCESS :] == [
-        sum(state.count(value) for state in states) for value in State if value >= State.SUCCESS
+    assert ledger.ended[State.SUCCESS : State.SKIPPED] == [
+        sum(state.count(value) for state in states)
+        for value in State
+        if State.SUCCESS <= value < State.SKIPPED
     ]
     assert ledger.weight == sum(run.weight for run in ledger.runs.values())
     assert ledger.kept == sum(run.weight for run in ledger.runs.values() if not run.left)

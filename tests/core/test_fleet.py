@@ -278,7 +278,7 @@ def test_what_may_have_begun_on_a_lost_engine_is_another_attempt_and_no_lease_mi
     assert [(g.run, g.lo, g.hi, g.attempt) for g in rig.grants()] == [(1, 0, 2, 2), (2, 0, 2, 1)]
     run = rig.scheduler.ledger.runs[1]
     assert [run.nodes[0].started(index) for index in range(2)] == [2, 2]
-    assert run.nodes[0].deaths == {}
+    assert run.nodes[0].sparse.deaths == {}
 
 
 def test_a_lease_ends_where_the_attempt_changes():

@@ -264,7 +264,7 @@ def test_a_slot_that_dies_charges_its_element_alone():
     assert facts == [Returned(1, 0, 1, 2, grant.token, True, "signal 9")]
     assert actions == []
     run = rig.scheduler.ledger.runs[1]
-    assert (shown(run), run.nodes[0].deaths) == (["lql"], {1: 1})
+    assert (shown(run), run.nodes[0].sparse.deaths) == (["lql"], {1: 1})
     [again] = rig.grants()
     assert (again.lo, again.hi, again.attempt) == (1, 2, 2)
 
@@ -283,7 +283,7 @@ def test_a_task_is_failed_at_its_third_dying_slot_with_the_evidence():
         ),
     ]  # fmt: skip
     run = rig.scheduler.ledger.runs[1]
-    assert (shown(run), run.nodes[0].deaths) == (["Fl"], {0: 3})
+    assert (shown(run), run.nodes[0].sparse.deaths) == (["Fl"], {0: 3})
 
 
 def test_a_lost_engine_charges_nobody():
@@ -291,7 +291,7 @@ def test_a_lost_engine_charges_nobody():
     for _ in range(4):
         rig.join("one", 2, held=())
         assert [(grant.lo, grant.hi, grant.attempt) for grant in rig.grants()] == [(0, 2, 1)]
-    assert rig.scheduler.ledger.runs[1].nodes[0].deaths == {}
+    assert rig.scheduler.ledger.runs[1].nodes[0].own is None
 
 
 def test_a_death_under_a_stale_lease_is_disowned_and_of_an_ended_element_ignored():

@@ -42,26 +42,26 @@ class _Forgiving(Scheduler):
                 if lease is None and outcome.token in self._granted:
                     run, number = self._granted[outcome.token]
                     if self.ledger.runs.get(run.number) is run:
-                        self._late(run, number, outcome, source, now)
+                        self._late(run, number, outcome, source, event, now)
         return super().handle(event, now)
 
-    def _late(self, run: Run, number: int, outcome: Outcome, source: int, now: Now) -> None:
+    def _late(self, run: Run, number: int, outcome: Outcome, source: int, event: Reported, now: Now) -> None:
         raise NotImplementedError
 
 
 class _Unfenced(_Forgiving):
     """Takes the outcome of a lost lease for that of the one which followed it."""
 
-    def _late(self, run: Run, number: int, outcome: Outcome, source: int, now: Now) -> None:
+    def _late(self, run: Run, number: int, outcome: Outcome, source: int, event: Reported, now: Now) -> None:
         current: list[Lease] = [lease for lease in run.leases.values() if lease.node == number]
         for lease in current:
-            self._take(lease, outcome, source, now)
+            self._take(lease, outcome, source, event, now)
 
 
 class _Counting(_Forgiving):
     """Joins chords by counting outcomes as they come, also those that come twice."""
 
-    def _late(self, run: Run, number: int, outcome: Outcome, source: int, now: Now) -> None:
+    def _late(self, run: Run, number: int, outcome: Outcome, source: int, event: Reported, now: Now) -> None:
         home = run.nodes[number].home
         if home == NONE or not run.lists[home].left:
             return

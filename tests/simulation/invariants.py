@@ -15,6 +15,7 @@ from nbq.core.scheduler import Scheduler
 from nbq.journal import Batch
 from nbq.session import Ended as SeenEnded
 from nbq.wire import ToHub, ToPeer
+from tests.core.harness import tables
 from tests.simulation.chronicle import Chronicle
 from tests.simulation.engines import EngineActor
 from tests.simulation.workload import Job, Violation, open_block
@@ -288,7 +289,7 @@ def _durable(ledger: Ledger) -> dict[str, object]:
     runs = {
         run.number: [
             run.id, run.left, run.weight, run.next_block, run.finished_s,
-            [(bytes(n.state).translate(shown), n.ends, n.deaths, n.losses, n.left) for n in run.nodes],
+            [(bytes(n.state).translate(shown), n.ends, tables(n.own), n.left) for n in run.nodes],
             [node.ended_s for node in run.nodes],
             [(members.left, members.cause, members.ended_s) for members in run.lists],
         ]

@@ -86,6 +86,14 @@ class Disk:
         """Return the addresses of all functions that were committed."""
         return list(self.functions)
 
+    def saved(self, name: str) -> bytes | None:
+        """Return what a client keeps under an id, or None."""
+        return None
+
+    def saved_count(self) -> int:
+        """Return how much clients keep under ids."""
+        return 0
+
     def function(self, address: bytes) -> bytes | None:
         """Return a function that was committed, or None."""
         return self.functions.get(address)

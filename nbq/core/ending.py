@@ -1,0 +1,99 @@
+"""Elements that the hub itself ends: cancelled, expired, lost or refused ones."""
+
+from __future__ import annotations
+
+from nbq.core.actions import Abort, Interrupt
+from nbq.core.decided import Decided
+from nbq.core.facts import Ended
+from nbq.core.granting import Granting
+from nbq.core.model import NONE, Nested, Now, State
+from nbq.core.runs import Node, Run, spans
+
+__all__ = ["Ending"]
+
+_HELD = (State.LEASED, State.STARTED)
+_FREE = (State.WAITING, State.SCHEDULED, State.RETRY, State.QUEUED)
+
+
+class Ending:
+    """Ends elements, and lets engines know."""
+
+    def __init__(self, decided: Decided, granting: Granting) -> None:
+        self._decided = decided
+        self._granting = granting
+
+    def revoke(
+        self, run: Run, node: Node, lo: int, hi: int, code: str, text: str, now: Now, *, held: bool = True
+    ) -> None:
+        """Revoke what has not ended; with ``held`` also what an engine holds.
+
+        What an element was replaced by goes with it. A link or errback that waits is skipped.
+        """
+        for value in (*_FREE, *_HELD) if held else _FREE:
+            for a, b in list(spans(node.state, lo, hi, value)):
+                if value == State.QUEUED:
+                    self._granting.removed(node, b - a)
+                elif value in _HELD:
+                    for engine, token, c, d in self._open(run, node, a, b):
+                        self._decided.act(Interrupt(engine, token, c, d))
+                skipped = node.aside and value == State.WAITING
+                state, why = (State.SKIPPED, "skipped") if skipped else (State.REVOKED, code)
+                self._decided.emit(Ended(run.number, node.number, a, b, state, why, text, now.wall_s))
+        own = node.own
+        for index in sorted(own.replaced) if own is not None and held else ():
+            if lo <= index < hi:
+                replaced = run.nodes[own.replaced[index].first : own.replaced[index].stop] if own else []
+                for inner in replaced:
+                    self.revoke(run, inner, 0, inner.spec.size, code, text, now)
+
+    def fail(self, run: Run, node: Node, lo: int, hi: int, code: str, text: str, now: Now) -> None:
+        """Let elements fail that no engine holds or will report."""
+        fact = Ended(run.number, node.number, lo, hi, State.FAILURE, code, text, now.wall_s)
+        self._decided.emit(fact)
+        self.failed(run, node, now)
+
+    def failed(self, run: Run, node: Node, now: Now) -> None:
+        """An element of a node failed: with ``fail_fast``, cancel what runs beside it."""
+        if not node.spec.options.fail_fast:
+            return
+        text = "another member of its group failed (fail_fast)"
+        for number in self._beside(run, node):
+            beside = run.nodes[number]
+            self.revoke(run, beside, 0, beside.spec.size, "cancelled", text, now)
+
+    def _beside(self, run: Run, node: Node) -> list[int]:
+        """Return the nodes of the group that a node belongs to, with the steps that lead to its members."""
+        found: dict[int, None] = {}
+        pending = [Nested(node.home)] if node.home != NONE else []
+        pending_nodes = [] if pending else [node.number]
+        while pending:
+            for item in run.graph.lists[pending.pop().number]:
+                if isinstance(item, Nested):
+                    pending.append(item)
+                else:
+                    pending_nodes.append(item.node)
+        for last in pending_nodes:
+            number = last
+            while number != NONE and run.nodes[number].spec.size == run.nodes[last].spec.size:
+                if run.nodes[number].left == 0:
+                    break  # it, and so what it follows, has ended
+                found[number] = None
+                number = run.nodes[number].spec.after_node
+        return list(found)
+
+    def abort(self, run: Run, node: Node, lo: int, hi: int, now: Now) -> None:
+        """Ask what runs to end by itself; cancel what has not started."""
+        self.revoke(run, node, lo, hi, "cancelled", "aborted before it started", now, held=False)
+        for value in _HELD:
+            for a, b in list(spans(node.state, lo, hi, value)):
+                for engine, token, c, d in self._open(run, node, a, b):
+                    self._decided.act(Abort(engine, token, c, d))
+
+    def _open(self, run: Run, node: Node, lo: int, hi: int) -> list[tuple[bytes, int, int, int]]:
+        """Return engine, token and range of what is leased of a node."""
+        return [
+            (lease.engine, lease.token, a, b)
+            for lease in run.leases.values()
+            if lease.node == node.number and lease.lo < hi and lo < lease.hi
+            for a, b in lease.ranges(lo, hi)
+        ]
