@@ -21,6 +21,7 @@ class Ending:
     def __init__(self, decided: Decided, granting: Granting) -> None:
         self._decided = decided
         self._granting = granting
+        self._failed: list[tuple[Run, Node]] = []
 
     def revoke(
         self, run: Run, node: Node, lo: int, hi: int, code: str, text: str, now: Now, *, held: bool = True
@@ -50,22 +51,34 @@ class Ending:
         """Let elements fail that no engine holds or will report."""
         fact = Ended(run.number, node.number, lo, hi, State.FAILURE, code, text, now.wall_s)
         self._decided.emit(fact)
-        self.failed(run, node, now)
+        self.failed(run, node)
 
-    def failed(self, run: Run, node: Node, now: Now) -> None:
-        """An element of a node failed: with ``fail_fast``, cancel what runs beside it."""
-        if not node.spec.options.fail_fast:
-            return
+    def failed(self, run: Run, node: Node) -> None:
+        """Take notice that an element of a node failed."""
+        if node.spec.options.fail_fast:
+            self._failed.append((run, node))
+
+    def fail_fast(self, now: Now) -> None:
+        """Cancel what runs beside failures that are to end their groups; what follows those has ended."""
         text = "another member of its group failed (fail_fast)"
-        for number in self._beside(run, node):
-            beside = run.nodes[number]
-            self.revoke(run, beside, 0, beside.spec.size, "cancelled", text, now)
+        while self._failed:
+            run, node = self._failed.pop()
+            for number in self._beside(run, node):
+                beside = run.nodes[number]
+                self.revoke(run, beside, 0, beside.spec.size, "cancelled", text, now)
 
     def _beside(self, run: Run, node: Node) -> list[int]:
         """Return the nodes of the group that a node belongs to, with the steps that lead to its members."""
         found: dict[int, None] = {}
-        pending = [Nested(node.home)] if node.home != NONE else []
-        pending_nodes = [] if pending else [node.number]
+        end = node
+        while end.home == NONE:
+            later = (run.nodes[number] for number in end.consumers)
+            steps = [n for n in later if n.spec.after_node == end.number and not n.aside]
+            if len(steps) != 1 or steps[0].spec.size != node.spec.size:
+                break
+            end = steps[0]
+        pending = [Nested(end.home)] if end.home != NONE else []
+        pending_nodes = [] if pending else [end.number]
         while pending:
             for item in run.graph.lists[pending.pop().number]:
                 if isinstance(item, Nested):

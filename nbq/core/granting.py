@@ -49,8 +49,8 @@ class _Rate:
 
     def next_s(self, now_s: float) -> float:
         """Return when parked work may go on."""
-        wait_s = (1.0 - self.tokens) / self.per_s
-        return now_s + (wait_s if wait_s > 0 else _LOOK_S)
+        at_s = self.at_s + (1.0 - self.tokens) / self.per_s
+        return at_s if at_s > now_s else now_s + _LOOK_S
 
 
 class Granting:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from nbq.core.model import NONE, BlockMeta, Graph, Item, Nested, NodeSpec, Slice
+from nbq.core.model import NONE, BlockMeta, Graph, Item, Nested, NodeSpec, On, Slice
 
 __all__ = ["UnfitGraph", "check_graph", "value_nodes"]
 
@@ -32,6 +32,7 @@ def check_graph(graph: Graph, blocks: list[BlockMeta]) -> None:
         _check_node(graph, number, node)
     _check_lists(graph)
     _check_value(graph)
+    _check_before(graph)
     _check_blocks(graph, blocks)
 
 
@@ -46,14 +47,27 @@ def _check_node(graph: Graph, number: int, node: NodeSpec) -> None:
     elif node.after_list != NONE:
         if node.after_list >= len(graph.lists):
             raise UnfitGraph(f"node {number} follows list {node.after_list}, which does not exist")
-    elif node.fed:
-        raise UnfitGraph(f"node {number} is fed, but follows nothing")
+    elif node.fed or node.on != On.SUCCESS:
+        raise UnfitGraph(f"node {number} is fed, or waits for an end, but follows nothing")
+    _check_gate(graph, number, node)
     for name in ("eta_s", "countdown_s", "expires_s", "expires_at_s", "cancel_grace_s"):
         value = getattr(node.options, name)
         if value is not None and not math.isfinite(value):
             raise UnfitGraph(f"node {number}: {name} is not a finite number")
     if any(index >= node.size for index in node.ids):
         raise UnfitGraph(f"node {number} gives an id to an element that it does not have")
+
+
+def _check_gate(graph: Graph, number: int, node: NodeSpec) -> None:
+    """Check the numbers that links, errbacks and members of headers have beside what they follow."""
+    if NONE not in (node.given_node, node.given_list):
+        raise UnfitGraph(f"node {number} is given both a node and a list")
+    if node.given_node >= number or node.given_list >= len(graph.lists):
+        raise UnfitGraph(f"node {number} is given what is not before it")
+    if node.given_node != NONE and graph.nodes[node.given_node].size not in (1, node.size):
+        raise UnfitGraph(f"node {number} is given a node of another size")
+    if node.told >= len(graph.nodes) or node.header >= len(graph.lists):
+        raise UnfitGraph(f"node {number} names a node or list that does not exist")
 
 
 def _check_lists(graph: Graph) -> None:
@@ -127,6 +141,16 @@ def _check_value(graph: Graph) -> None:
         _check_slice(graph, value)
         if value.hi - value.lo != 1:
             raise UnfitGraph("the value is a slice of more than one element")
+
+
+def _check_before(graph: Graph) -> None:
+    for number, item in graph.before.items():
+        if number >= len(graph.lists):
+            raise UnfitGraph(f"it says what list {number} follows, which does not exist")
+        if isinstance(item, Slice):
+            _check_slice(graph, item)
+        elif item.number >= len(graph.lists):
+            raise UnfitGraph(f"list {number} follows list {item.number}, which does not exist")
 
 
 def _check_blocks(graph: Graph, blocks: list[BlockMeta]) -> None:

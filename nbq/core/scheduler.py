@@ -142,6 +142,8 @@ class Scheduler:
             case _:
                 assert_never(event)
         self._following.settle(now)
+        self._ending.fail_fast(now)
+        self._following.settle(now)
         return self._decided.take()
 
     def apply(self, fact: f.Fact) -> None:
@@ -436,7 +438,7 @@ class Scheduler:
                 )
             )  # fmt: skip
             if State.FAILURE in states:
-                self._ending.failed(run, node, now)
+                self._ending.failed(run, node)
 
     def _take_one(
         self, lease: Lease, node: Node, outcome: Outcome, source: int, reported: Reported, now: Now

@@ -32,11 +32,12 @@ from nbq.core.scheduler import Limits, Scheduler
 
 LETTERS = {
     State.WAITING: ".", State.SCHEDULED: "c", State.RETRY: "t", State.QUEUED: "q", State.LEASED: "l",
-    State.STARTED: "r", State.SUCCESS: "S", State.FAILURE: "F", State.REVOKED: "R",
+    State.STARTED: "r", State.SUCCESS: "S", State.FAILURE: "F", State.REVOKED: "R", State.SKIPPED: "-",
 }  # fmt: skip
 """One letter a state: lower case while an element lives."""
 
 TERMINAL = (State.SUCCESS, State.FAILURE, State.REVOKED)
+ENDED = (*TERMINAL, State.SKIPPED)
 EPOCH = 1
 WALL_S = 1_000_000.0
 MONO_S = 500.0
@@ -283,10 +284,10 @@ def check_counters(scheduler: Scheduler) -> None:
 
 def _check_run(run: Run) -> None:
     for part in run.nodes:
-        ended = sum(part.state.count(state) for state in TERMINAL)
+        ended = sum(part.state.count(state) for state in ENDED)
         assert part.left == part.spec.size - ended
         covered = [index for fact in part.covering(0, part.spec.size) for index in range(fact.lo, fact.hi)]
-        assert covered == [index for index, state in enumerate(part.state) if state in TERMINAL]
+        assert covered == [index for index, state in enumerate(part.state) if state in ENDED]
         open_ = [
             index
             for lease in run.leases.values()
@@ -310,7 +311,7 @@ def _members(run: Run, item: Item) -> list[bool | None]:
     """Return for each member None while it has not ended, else True."""
     if isinstance(item, Nested):
         return [None if run.lists[item.number].left else True]
-    return [True if state in TERMINAL else None for state in run.nodes[item.node].state[item.lo : item.hi]]
+    return [True if state in ENDED else None for state in run.nodes[item.node].state[item.lo : item.hi]]
 
 
 def _is_bad(run: Run, item: Item) -> bool:

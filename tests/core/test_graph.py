@@ -55,7 +55,7 @@ def test_the_items_of_a_list_may_stand_in_any_order():
         ),
         (Graph([node(size=2), node(after_node=0)], value=ONE), "node 1 follows a node of another size"),
         (Graph([node(), node(after_list=0)], value=ONE), "node 1 follows list 0, which does not exist"),
-        (Graph([node(fed=True)], value=ONE), "node 0 is fed, but follows nothing"),
+        (Graph([node(fed=True)], value=ONE), "node 0 is fed, or waits for an end, but follows nothing"),
         (
             Graph([node(size=2, ids={2: "x"})], value=ONE),
             "node 0 gives an id to an element that it does not have",

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from nbq import forward, peers
 from nbq import session as client
-from nbq.core import scheduler
+from nbq.core import granting, scheduler
 from nbq.core.model import Now
 from nbq.core.scheduler import Limits
 from nbq.engines import session as engine
@@ -100,7 +100,7 @@ TIGHT = (
     (forward, "_ENDS_FACTS", 2),
     (peers, "_OUTBOX_MESSAGES", 40),
     (forward, "_INPUT_BYTES", 100),
-    (scheduler, "_LEASE_SIZE", 3),
+    (granting, "_LEASE_SIZE", 3),
     (scheduler, "_FORGET_AT_ONCE", 1),
     (engine, "_REPORT_BYTES", 100),
     (client, "_WINDOW_BYTES", 100),
