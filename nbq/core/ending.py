@@ -58,14 +58,20 @@ class Ending:
         if node.spec.options.fail_fast:
             self._failed.append((run, node))
 
-    def fail_fast(self, now: Now) -> None:
-        """Cancel what runs beside failures that are to end their groups; what follows those has ended."""
+    def fail_fast(self, now: Now) -> bool:
+        """Cancel what runs beside failures that are to end their groups; what follows those has ended.
+
+        Returns:
+            Whether there was any such failure.
+        """
+        some = bool(self._failed)
         text = "another member of its group failed (fail_fast)"
         while self._failed:
             run, node = self._failed.pop()
             for number in self._beside(run, node):
                 beside = run.nodes[number]
                 self.revoke(run, beside, 0, beside.spec.size, "cancelled", text, now)
+        return some
 
     def _beside(self, run: Run, node: Node) -> list[int]:
         """Return the nodes of the group that a node belongs to, with the steps that lead to its members."""

@@ -142,8 +142,8 @@ class Scheduler:
             case _:
                 assert_never(event)
         self._following.settle(now)
-        self._ending.fail_fast(now)
-        self._following.settle(now)
+        if self._ending.fail_fast(now):
+            self._following.settle(now)
         return self._decided.take()
 
     def apply(self, fact: f.Fact) -> None:
