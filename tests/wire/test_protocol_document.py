@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nbq import hub, wire
+from nbq import blocks, hub, wire
 from nbq.core import events, facts, model, views
 from tests.wire.samples import TO_HUB, TO_PEER
 
@@ -68,7 +68,7 @@ def test_the_version_is_that_of_the_code() -> None:
 def test_parts_have_the_fields_of_the_code() -> None:
     for name, cell in rows("Parts of messages"):
         bare = name.split(" ")[0]
-        (kind,) = [getattr(m, bare) for m in (wire, model, events, facts, views) if _owns(m, bare)]
+        (kind,) = [getattr(m, bare) for m in (wire, blocks, model, events, facts, views) if _owns(m, bare)]
         tag = kind.__struct_config__.tag
         assert (name, names(cell)) == (bare if tag is None else f"{bare} (`{tag}`)", kind.__struct_fields__)
 
