@@ -459,7 +459,7 @@ def load_function(pickled: bytes, accept: Collection[str] | None = None) -> Any:
     except ContentDisallowed:
         raise ContentDisallowed(
             "a function that goes by value is pickled, and accept_content here does not list 'pickle': it "
-            "was not read. Put the task in a module that engines can import, or add 'pickle' to accept_content"
+            "was not read. Put the task in a module that engines can import, or add 'pickle' there"
         ) from None
     return pickling.load(pickled)
 
