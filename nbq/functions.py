@@ -140,7 +140,13 @@ def _inner(function: Any) -> Any:
 
 def _watch(function: Any, done: set[int], depth: int) -> Iterator[_Seen]:
     """Yield checks that a function, and what goes by value with it, are still the same objects."""
-    function = _inner(function)
+    task, function = function, _inner(function)
+    if task is not function and isinstance(getattr(task, "traits", None), dict) and id(task) not in done:
+        done.add(id(task))
+        traits = task.traits
+        yield lambda: _unchanged(task.traits, traits)
+        if goes_by_value(type(task)):
+            yield from _watch(type(task), done, depth + 1)
     if isinstance(function, type) and id(function) not in done:
         done.add(id(function))
         yield from _watch_class(function, done, depth + 1)

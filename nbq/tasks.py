@@ -11,17 +11,19 @@ import functools
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
+from nbq import context
 from nbq.annotations import annotate
 from nbq.canvas import EMPTY, MAP, STARMAP, Canvas, Signature, bind_registry, group, run_options, signature
-from nbq.canvas.options import check_names, merge
+from nbq.canvas.options import CALL_OPTIONS, OPTION_NAMES, check_names, merge
 from nbq.configuration import current_settings
-from nbq.context import current_task
+from nbq.context import Actions, current_task
 from nbq.current import current_client
 from nbq.errors import InvalidSignature, UnknownTask
 from nbq.functions import FunctionCache, goes_by_value, named
+from nbq.traits import TRAITS, Traits
 
 __all__ = ["Task", "find_task", "registered", "task"]
 
@@ -32,38 +34,66 @@ _registry: dict[str, Task[Any, Any]] = {}
 _cache = FunctionCache()
 
 
-class Task(Generic[P, R]):
+class Task(Traits, Actions, Generic[P, R]):
     """A task: calling it runs the function here.
+
+    A subclass, given as ``base`` to ``nbq.task``, can set the attributes of ``Traits`` and the options of its
+    tasks, define hooks, and add what its tasks need.
 
     Args:
         function: What it runs.
         name: Its name on engines; ``module.function`` unless given.
         bind: Whether the function takes ``nbq.current_task`` as its first argument.
-        options: Defaults for ``apply_async``.
+        given: Defaults for ``apply_async``, and attributes of ``Traits``.
+
+    Raises:
+        InvalidSignature: There is no such option or attribute, or its value does not fit.
     """
 
     def __init__(
-        self, function: Callable[P, R], name: str | None, bind: bool, options: Mapping[str, Any]
+        self, function: Callable[P, R], name: str | None, bind: bool, given: Mapping[str, Any]
     ) -> None:
         functools.update_wrapper(self, function)
         self.run = function
         self.name = name or f"{function.__module__}.{function.__qualname__}"
         self.bind = bind
-        self.options = dict(options)
+        self.options = _inherited(type(self))
+        for key, value in given.items():
+            if key in TRAITS:
+                setattr(self, key, value)
+            else:
+                self.options[key] = value
         self._signature: inspect.Signature | None = None
         self._positional: range | None = None
-        if "task_id" in self.options:
-            raise InvalidSignature("task_id belongs to one call, not to a task: use apply_async")
+        if wrong := sorted(CALL_OPTIONS & self.options.keys()):
+            raise InvalidSignature(f"{wrong[0]} belongs to one call, not to a task: use apply_async")
         self.run_options = run_options(self.options)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the function here."""
-        return self.call_in_slot(*args, **kwargs)
+        """Run the function here; ``current_task.request.called_directly`` is true in it."""
+        token = context.begin(self, args, kwargs)
+        try:
+            value = self.call_in_slot(*args, **kwargs)
+        finally:
+            context.end(token)
+        return self._later(value, args, kwargs) if inspect.iscoroutine(value) else value  # type: ignore[return-value]
+
+    async def _later(self, coroutine: Coroutine[Any, Any, Any], args: Any, kwargs: Any) -> Any:
+        token = context.begin(self, args, kwargs)
+        try:
+            return await coroutine
+        finally:
+            context.end(token)
 
     @property
     def call_in_slot(self) -> Callable[..., R]:
         """Return what a slot calls with the arguments of a submitted call."""
         return functools.partial(self.run, current_task) if self.bind else self.run  # type: ignore[arg-type]
+
+    @property
+    def traits(self) -> dict[str, Any]:
+        """The attributes of ``Traits`` that are its own, not its class's."""
+        return {name: value for name, value in vars(self).items() if name in TRAITS}
 
     def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Check that the function can be called like this.
@@ -71,6 +101,8 @@ class Task(Generic[P, R]):
         Raises:
             InvalidSignature: It cannot; the message says why, as a call here would.
         """
+        if not self.typing:
+            return
         if self._signature is None:
             self._learn()
         if self._positional is not None and not kwargs and len(args) in self._positional:
@@ -103,7 +135,7 @@ class Task(Generic[P, R]):
         """
         if _registry.get(self.name) is self and not goes_by_value(self.run):
             return named(self.name, self.run.__module__)
-        return _cache.payload(self if self.bind else self.run)
+        return _cache.payload(self)
 
     def merged(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return this task's options with those of a call over them.
@@ -159,25 +191,40 @@ class Task(Generic[P, R]):
         """Pickle by name where another process can import it, else by value."""
         if _registry.get(self.name) is self and not goes_by_value(self.run):
             return find_task, (self.name, self.run.__module__)
-        return Task, (self.run, self.name, self.bind, self.options)
+        return type(self), (self.run, self.name, self.bind, {**self.options, **self.traits})
 
     def __repr__(self) -> str:
         """Name it."""
         return f"<task {self.name}>"
 
 
+def _inherited(kind: type[Task[..., Any]]) -> dict[str, Any]:
+    """Return the options that the classes of a task set for it."""
+    options: dict[str, Any] = {}
+    for above in reversed(kind.__mro__):
+        if issubclass(above, Task) and above is not Task:
+            options |= {name: value for name, value in vars(above).items() if name in OPTION_NAMES}
+    return options
+
+
 @overload
 def task(function: Callable[P, R]) -> Task[P, R]: ...
 @overload
 def task(
-    function: None = None, *, name: str | None = None, bind: bool = False, **options: Any
+    function: None = None,
+    *,
+    name: str | None = None,
+    bind: bool = False,
+    base: type[Task[..., Any]] | None = None,
+    **given: Any,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(
     function: Callable[P, R] | None = None,
     *,
     name: str | None = None,
     bind: bool = False,
-    **options: Any,
+    base: type[Task[..., Any]] | None = None,
+    **given: Any,
 ) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
     """Make a function a task; with or without parentheses.
 
@@ -185,15 +232,31 @@ def task(
         function: The function.
         name: Its name on engines; ``module.function`` unless given.
         bind: Whether it takes ``nbq.current_task`` as its first argument.
-        options: Defaults for its calls, as for ``apply_async``.
+        base: The class of the task: a subclass of ``Task``, with hooks and attributes.
+        given: Defaults for its calls, as for ``apply_async``; and how it is retried and checked:
+            ``max_retries``, ``default_retry_delay``, ``autoretry_for``, ``dont_autoretry_for``,
+            ``retry_kwargs``, ``retry_backoff``, ``retry_backoff_max``, ``retry_jitter``, ``throws`` and
+            ``typing``, which ``nbq.traits.Traits`` explains.
+
+    Raises:
+        InvalidSignature: There is no such option, or its value does not fit.
     """
+    kind: type[Task[..., Any]] = Task if base is None else base
+    if not (isinstance(kind, type) and Task in kind.__mro__):
+        raise InvalidSignature(f"base must be a subclass of nbq.Task, not {base!r}")
     if function is None:
-        return lambda later: _make(later, name, bind, options)
-    return _make(function, name, bind, options)
+        return lambda later: _make(kind, later, name, bind, given)
+    return _make(kind, function, name, bind, given)
 
 
-def _make(function: Callable[P, R], name: str | None, bind: bool, options: Mapping[str, Any]) -> Task[P, R]:
-    made = Task(function, name, bind, options)
+def _make(
+    kind: type[Task[..., Any]],
+    function: Callable[P, R],
+    name: str | None,
+    bind: bool,
+    given: Mapping[str, Any],
+) -> Task[P, R]:
+    made: Task[P, R] = kind(function, name, bind, given)
     _registry[made.name] = made
     return made
 

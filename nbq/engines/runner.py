@@ -1,127 +1,96 @@
 """Runs elements in a slot: resolves functions, feeds values, captures output, catches everything.
 
-Whatever user code raises becomes an outcome; nothing it raises ends the slot. What it prints, from
-Python, from C or from a child process, belongs to the element that was running.
+Whatever user code raises becomes an outcome (``ending`` says which); nothing it raises ends the slot. What it
+prints, from Python, from C or from a child process, belongs to the element that was running.
 """
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import io
 import os
 import socket
-import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import CoroutineType
+from typing import Any, Literal
 
 import msgspec
 
-from nbq import context, payload
-from nbq.core.model import Many, Slice, State
-from nbq.engines.pipe import Feeding, FunctionBody, Results, Work
-from nbq.errors import ContentDisallowed, IntegrityError, NbqError, SettingsError, UnknownTask
-from nbq.tasks import find_task
-from nbq.wire import INLINE_LIMIT, Block
+from nbq import payload, signals
+from nbq.context import Running, here
+from nbq.core.model import On, State
+from nbq.engines import ending, watching
+from nbq.engines.captured import Captured
+from nbq.engines.coroutines import Coroutines
+from nbq.engines.ending import Ended
+from nbq.engines.feeds import Failure, Feeds, errback_arguments
+from nbq.engines.pipe import Feeding, FromSlot, FunctionBody, Noted, Results, Work
+from nbq.errors import ContentDisallowed, IntegrityError, NbqError, SettingsError
+from nbq.tasks import Task, find_task
+from nbq.traits import hooked
+from nbq.wire import INLINE_LIMIT
 
-__all__ = ["Batch", "Halted", "Runner", "is_large", "large", "redirect"]
+__all__ = ["Batch", "Halted", "Runner", "is_large", "large"]
 
-_SUCCESS, _FAILURE = int(State.SUCCESS), int(State.FAILURE)
+_SUCCESS, _RETRY = int(State.SUCCESS), int(State.RETRY)
 _FUNCTIONS = 1000
-_FEEDS = 16
-_OUTPUT_LIMIT = 64 * 1024
-"""Characters and bytes of each of the two streams: results and output have to fit in one message."""
 _ERROR_LINES = 20
+_NOTE_LIMIT = 64 * 1024
 
 
 class Halted(BaseException):
     """Raised in the running element when it is cancelled. Not an Exception: few handlers catch it."""
 
 
-class _Bytes(io.RawIOBase):
-    """The binary side of a captured stream."""
+class _Target:
+    """What is called: a function, and the task that it belongs to, if any."""
 
-    def __init__(self, text: _Capture) -> None:
-        self._text = text
+    __slots__ = ("bound", "call", "hooked", "task")
 
-    def writable(self) -> bool:
-        """Return True."""
-        return True
-
-    def write(self, data: Any) -> int:
-        """Keep bytes as text."""
-        content = bytes(data)
-        self._text.write(content.decode(errors="replace"))
-        return len(content)
-
-
-class _Capture(io.TextIOBase):
-    """Standard output or error of an element: bounded, and nothing but a list while it is short.
-
-    Args:
-        handle: The descriptor of the same stream, for code that asks for it.
-    """
-
-    encoding = "utf-8"
-
-    def __init__(self, handle: int) -> None:
-        self.parts: list[str] = []
-        self.buffer = _Bytes(self)
-        """What code writes bytes to, as to any standard stream."""
-        self._handle = handle
-        self._size = 0
-
-    def fileno(self) -> int:
-        """Return the descriptor of the stream."""
-        return self._handle
-
-    def write(self, text: str) -> int:
-        """Keep a text; from the limit on, count it only."""
-        if text and self._size <= _OUTPUT_LIMIT:
-            self.parts.append(text[: _OUTPUT_LIMIT + 1 - self._size])
-        self._size += len(text)
-        return len(text)
-
-    def writable(self) -> bool:
-        """Return True."""
-        return True
-
-    def take(self) -> str:
-        """Return what was written since the last time."""
-        text = "".join(self.parts)
-        self.parts.clear()
-        self._size = 0
-        return text
+    def __init__(self, found: Any) -> None:
+        self.task: Task[..., Any] | None = found if isinstance(found, Task) else None
+        self.call: Callable[..., Any] = found if self.task is None else self.task.call_in_slot
+        self.bound = self.task is not None and self.task.bind
+        self.hooked = self.task is not None and hooked(self.task)
 
 
 class Runner:
-    """What a slot knows: functions, feeds, and how to run an element.
+    """What a slot knows: functions, feeds, and how to run an element. The ``Host`` of what runs.
 
     Args:
         key: The payload key.
         engine: The engine's name.
         limit: The most bytes that a result may have.
         output: The descriptor of the file that standard output and error of the process go to.
+        send: Sends a message to the supervisor, in whatever thread it is called.
+        aborted: Whether the running element was asked to end by itself.
+        eager: Whether this is the process that submits, too.
     """
 
-    def __init__(self, key: bytes, engine: str, limit: int, output: int) -> None:
+    def __init__(
+        self,
+        key: bytes,
+        engine: str,
+        limit: int,
+        output: int,
+        send: Callable[[FromSlot], None],
+        aborted: Callable[[], bool],
+        eager: bool = False,
+    ) -> None:
+        self.engine = engine
+        self.eager = eager
+        self.captured = Captured(output)
+        self.coroutines = Coroutines()
+        self.feeds = Feeds(key)
+        self.is_aborted = aborted
         self._key = key
-        self._engine = engine
         self._limit = limit
-        self._output = output
-        self._output_size = 0
-        self._functions: OrderedDict[bytes, FunctionBody | Callable[..., Any] | Exception] = OrderedDict()
-        self._feeds: OrderedDict[int, tuple[bool, Any, BaseException | None]] = OrderedDict()
+        self._send = send
+        self._functions: OrderedDict[bytes, FunctionBody | _Target | Exception] = OrderedDict()
+        self._prepared: Running | None = None
         self.accept: frozenset[str] | None = None
         """The serializers of what is read here (``accept_content``); None for all."""
-        self._serializer = ""
-        """Of the arguments of the work that was prepared."""
-        self._results = payload.Encoding()
-        """That of its results."""
-        self.out, self.err = _Capture(1), _Capture(2)
         self._note = f"on engine {engine} ({socket.gethostname()}, process {os.getpid()})"
 
     # -------------------------------------------------------------- what work needs
@@ -132,7 +101,11 @@ class Runner:
         if len(self._functions) > _FUNCTIONS:
             self._functions.popitem(last=False)
 
-    def function(self, address: bytes) -> Callable[..., Any]:
+    def add_feed(self, feeding: Feeding) -> None:
+        """Keep what elements of a lease are fed; if it cannot be built, they fail with the reason."""
+        self.feeds.add(feeding)
+
+    def function(self, address: bytes) -> _Target:
         """Return what is to be called; it is resolved when it is first needed.
 
         Raises:
@@ -150,57 +123,12 @@ class Runner:
             raise found.with_traceback(None)  # it is kept, and must not grow with each call
         return found
 
-    def _resolve(self, body: FunctionBody) -> Callable[..., Any]:
+    def _resolve(self, body: FunctionBody) -> _Target:
         data: Any = body.payload
         if not data:
             data = payload.map_blob(Path(body.blobs), body.address.hex())[:]
         kind, *rest = msgspec.msgpack.decode(payload.open_function(self._key, body.address, data))
-        if kind == "name":
-            return find_task(*rest).call_in_slot
-        function = payload.load_function(rest[0], self.accept)
-        return getattr(function, "call_in_slot", function)
-
-    def add_feed(self, feeding: Feeding) -> None:
-        """Build what elements of a lease are fed; if that fails, they fail with the reason."""
-        try:
-            value = self._build(feeding)
-            self._feeds[feeding.token] = feeding.feed.each, value, None
-        except Exception as error:  # user code may run while values are unpickled
-            self._feeds[feeding.token] = feeding.feed.each, None, error
-        if len(self._feeds) > _FEEDS:
-            self._feeds.popitem(last=False)
-
-    def _build(self, feeding: Feeding) -> Any:
-        places: dict[tuple[int, int], tuple[memoryview, str]] = {}
-        for block in feeding.feed.blocks:
-            where = payload.origin("result", *block.place(feeding.run), block.lo)
-            content = _content(block, feeding.blobs)
-            opened = payload.unseal(self._key, where, content, accept=self.accept)
-            for index in range(block.use_lo, block.use_hi):
-                places[block.node, index] = opened.element(index - block.lo), opened.serializer
-
-        def one(node: int, index: int) -> Any:
-            found = places.get((node, index))
-            if found is None:
-                raise IntegrityError(f"the hub sent no value of element {index} of node {node}")
-            return payload.loads(*found)
-
-        def build(tree: Slice | Many) -> list[Any]:
-            if isinstance(tree, Slice):
-                return [one(tree.node, index) for index in range(tree.lo, tree.hi)]
-            items: list[Any] = []
-            for item in tree.items:
-                if isinstance(item, Slice):
-                    items += build(item)
-                else:
-                    items.append(build(item))
-            return items
-
-        value = feeding.feed.value
-        if feeding.feed.each and isinstance(value, Slice):
-            return {index: one(value.node, index) for index in range(value.lo, value.hi)}
-        built = build(value)
-        return built[0] if isinstance(value, Slice) else built
+        return _Target(find_task(*rest) if kind == "name" else payload.load_function(rest[0], self.accept))
 
     # -------------------------------------------------------------- running
 
@@ -211,9 +139,10 @@ class Runner:
             NbqError: They may not be read here, a blob of them is not what was submitted, or there is no
                 way here to serialise results as is asked for.
         """
-        self._results = payload.Encoding()
-        self._results = payload.encoding(work.options.result_serializer, work.options.result_compression)
-        self._serializer = work.serializer
+        running = self._prepared = Running(work, self)
+        options = work.options
+        running.writes = payload.encoding(options.result_serializer, options.result_compression).serializer
+        running.reads = work.serializer
         if work.trouble:
             raise ContentDisallowed(work.trouble)
         if work.calls is not None:
@@ -225,70 +154,104 @@ class Runner:
             content = payload.map_blob(Path(work.blobs), work.blob)
             opened = payload.unseal(self._key, where, content, accept=self.accept)
             calls = [opened.element(0)]
-            self._serializer = opened.serializer
+            running.reads = opened.serializer
         return calls * (work.hi - work.lo) if work.shared else calls
 
-    def run(
-        self, work: Work, index: int, call: bytes | memoryview, broken: NbqError | None = None
-    ) -> tuple[int, payload.Element, str]:
-        """Run one element; returns its state, its value or failure, and a line for a failure.
+    def run(self, work: Work, index: int, call: bytes | memoryview, broken: NbqError | None = None) -> Ended:
+        """Run one element; returns how it ended.
 
         ``broken`` is why its arguments cannot be read, if they cannot.
 
         Raises:
             Halted: It was cancelled.
         """
-        context.enter(work, index, self._engine)
+        outer, running = here.running, self._prepared
+        assert running is not None  # prepare made it
+        running.index = index
+        running.call = running.extra = None
+        here.running = running
+        value: Any = None
+        ended: Ended | None = None
+        raised: BaseException | None = None
         try:
-            if broken is not None:
-                raise broken
-            value = self._call(work, index, call)
-            if work.ignore_result:
-                return _SUCCESS, b"", ""
-            return _SUCCESS, payload.dumps(value, "result", self._limit, self._results.serializer), ""
-        except Halted:
-            raise
-        except BaseException as error:  # user code: SystemExit and KeyboardInterrupt are failures too
-            note = f"{self._note}, attempt {work.attempt}"
-            skip = 0 if isinstance(error, NbqError) else 2
-            if isinstance(error, UnknownTask | IntegrityError | ContentDisallowed):
-                skip = None  # no code of the user's ran
-            failure = payload.dump_failure(error, note, skip, self._results.serializer)
-            return _FAILURE, failure, payload.summary(error)
+            try:
+                if broken is not None:
+                    raise broken
+                value = self._call(running, work, index, call)
+                if running.extra is not None:
+                    ended, raised = ending.by_request(running, running.extra)
+                if ended is None:
+                    element: payload.Element = b""
+                    if not work.ignore_result:
+                        element = payload.dumps(value, "result", self._limit, running.writes)
+                    ended = _SUCCESS, element, "", None
+            except Halted:
+                watching.stopped(running)
+                raise
+            except BaseException as error:  # user code: SystemExit and KeyboardInterrupt are failures too
+                ended, raised = ending.by_error(running, error, f"{self._note}, attempt {work.attempt}")
+            if running.hooked or signals.watched:
+                watching.ended(running, ended[0], value, raised)
+            if running.extra is not None:
+                ended = ending.with_extra(ended, running.extra)
+            return ended
+        finally:
+            here.running = outer
+            if outer is not None:
+                self._prepared = outer  # an element that waits in this very thread goes on
 
-    def _call(self, work: Work, index: int, call: bytes | memoryview) -> Any:
-        function = self.function(work.function)
+    def _call(self, running: Running, work: Work, index: int, call: bytes | memoryview) -> Any:
+        target = self.function(work.function)
+        running.task, running.hooked = target.task, target.hooked
         if not call:
             raise IntegrityError("the arguments of this task are not as they were sealed")
-        args, kwargs, _ = payload.load_call(call, self._serializer)
-        feed = self._feeds.get(work.token)
-        if feed is not None:
-            each, value, error = feed
-            if error is not None:
-                raise error
-            args = (value[index] if each else value, *args)
-        value = function(*args, **kwargs)
-        return asyncio.run(value) if inspect.iscoroutine(value) else value
+        args, kwargs, headers = payload.load_call(call, running.reads)
+        whole = headers and headers.pop(ending.WHOLE, False)
+        if work.token in self.feeds.tokens and not whole:
+            fed = self.feeds.get(work, self.accept)
+            value = fed[1][index] if fed[0] else fed[1]
+            if work.on == On.FAILURE and isinstance(value, Failure):
+                args = errback_arguments(target.call, target.bound, work.told, value, args, kwargs)
+            else:
+                args = (value, *args)
+        running.call = args, kwargs, headers
+        if target.hooked or signals.watched:
+            watching.starts(running)
+        value = target.call(*args, **kwargs)
+        return self.coroutines.run(value) if type(value) is CoroutineType else value
 
-    def output(self) -> tuple[str, str] | None:
-        """Return what the element that just ended has printed, or None."""
-        written = b""
-        size = os.lseek(self._output, 0, os.SEEK_END)
-        if size != self._output_size:
-            count = min(size - self._output_size, _OUTPUT_LIMIT + 1)
-            written = os.pread(self._output, count, self._output_size) if count > 0 else b""
-            self._output_size = size
-        if not (written or self.out.parts or self.err.parts):
-            return None
-        return _cut(self.out.take() + written.decode(errors="replace")), _cut(self.err.take())
+    def interrupt(self, error: BaseException) -> None:
+        """Raise an error in the element that runs. For signal handlers."""
+        self.coroutines.interrupt(error)
 
+    # -------------------------------------------------------------- what a running element asks for
 
-def _cut(text: str) -> str:
-    """Return a text that can be encoded, and has not more bytes than the limit."""
-    raw = text.encode(errors="backslashreplace")
-    if len(raw) <= _OUTPUT_LIMIT:
-        return text if text.isascii() else raw.decode()
-    return raw[:_OUTPUT_LIMIT].decode(errors="ignore") + "\n... the rest was cut\n"
+    def note(self, running: Running, state: str, meta: object) -> None:
+        """Show a state and a value of the running element to whoever looks.
+
+        The supervisor sends some 20 of them a second to the hub, and the last one always.
+
+        Raises:
+            NotSerializable: The value cannot be serialised.
+            PayloadTooLarge: It is too large.
+        """
+        work: Any = running.work
+        where = payload.origin("note", *work.place, running.index)
+        block = payload.seal(self._key, where, [payload.dumps(meta, "meta", _NOTE_LIMIT)])
+        self._send(Noted(work.token, running.index, state, block))
+
+    def add(self, running: Running, canvas: object, replaces: bool) -> None:
+        """Plan and seal what the running element adds to its run."""
+        from nbq.engines.additions import addition  # canvases are planned in few slots
+
+        work: Any = running.work
+        added = addition(self._key, work.blobs, canvas, running.id if replaces else "")
+        extra = running.more()
+        if replaces:
+            extra.replacement, extra.sig = added, canvas
+            watching.replaced(running, canvas)
+        else:
+            extra.added.append(added)
 
 
 class Batch:
@@ -304,12 +267,12 @@ class Batch:
         self.output: dict[int, tuple[str, str]] = {}
         self.started_s = time.time()
         self.size = 0
+        self.more: ending.More | None = None
+        """Of the element, which then is the only one."""
 
-    def add(
-        self, ended: tuple[int, payload.Element, str], seconds: float, printed: tuple[str, str] | None
-    ) -> None:
+    def add(self, ended: Ended, seconds: float, printed: tuple[str, str] | None) -> None:
         """Add the result of the next element."""
-        state, element, line = ended
+        state, element, line, self.more = ended
         place = len(self.states)
         if line and len(self.errors) < _ERROR_LINES:
             self.errors[self.lo + place] = line
@@ -324,11 +287,16 @@ class Batch:
     def results(self) -> Results:
         """Return the message for the supervisor."""
         failed = self.states.count(_SUCCESS) < len(self.states)
+        more = self.more or ending.More()
+        elements = self.elements
         serializer, compression = _result_encoding(self.work)
+        if more.again is not None:
+            serializer = more.serializer
+            elements = elements if elements[0] else []  # else it keeps its arguments
         return Results(
             self.work.token, self.lo, self.lo + len(self.states), bytes(self.states) if failed else b"",
-            self.elements, self.started_s, self.seconds, self.errors, self.output, serializer=serializer,
-            compression=compression,
+            elements, self.started_s, self.seconds, self.errors, self.output, serializer=serializer,
+            compression=compression, again=more.again, added=more.added, children=more.children,
         )  # fmt: skip
 
 
@@ -342,32 +310,27 @@ def _result_encoding(work: Work) -> tuple[str, str]:
     return serializer, compression if options.result_compression else ""
 
 
-def large(
-    key: bytes, work: Work, index: int, element: payload.Element, seconds: float, extras: bytes
-) -> Results:
-    """Write a large result as a blob of its own, and return the message for the supervisor."""
-    where = payload.origin("result", *work.place, index)
+def large(key: bytes, work: Work, index: int, ended: Ended, seconds: float, extras: bytes) -> Results:
+    """Write a large result, or the large arguments of a retry, as a blob; return the supervisor's message."""
+    state, element, _, more = ended
+    more = more or ending.More()
+    states, function = b"", b""
+    kind: Literal["args", "result"] = "result"
     serializer, compression = _result_encoding(work)
+    if state == _RETRY:
+        states, kind, function, serializer = bytes([state]), "args", work.function, more.serializer
+    where = payload.origin(kind, *work.place, index, function)
     name, parts = payload.seal_large(
         key, where, element, extras, serializer=serializer, compression=compression or "none"
     )
     payload.write_blob(Path(work.blobs), name, parts)
     size = sum(len(part) for part in parts)
     return Results(
-        work.token, index, index + 1, b"", [], time.time() - seconds, [seconds], {}, {}, name, size
-    )
+        work.token, index, index + 1, states, [], time.time() - seconds, [seconds], {}, {}, name, size,
+        again=more.again, added=more.added, children=more.children,
+    )  # fmt: skip
 
 
 def is_large(element: payload.Element) -> bool:
     """Return whether a result has to travel as a blob."""
     return len(element) > INLINE_LIMIT
-
-
-def _content(block: Block, blobs: str) -> Any:
-    return payload.map_blob(Path(blobs), block.blob) if block.blob else block.data
-
-
-def redirect(runner: Runner) -> None:
-    """Let print and logging of user code go to the runner."""
-    sys.stdout = runner.out
-    sys.stderr = runner.err

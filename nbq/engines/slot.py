@@ -13,14 +13,16 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from types import FrameType
 
-from nbq import payload
+from nbq import payload, signals
 from nbq.engines import pipe
-from nbq.engines.runner import Batch, Halted, Runner, is_large, large, redirect
+from nbq.engines.ending import Ended
+from nbq.engines.runner import Batch, Halted, Runner, is_large, large
 from nbq.errors import NbqError
 
 __all__ = ["main"]
@@ -42,6 +44,9 @@ class Slot:
         self._queue: deque[pipe.ToSlot] = deque()
         self._running = False
         self._sent_s = 0.0
+        self._thread = threading.get_ident()
+        self._sending = threading.Lock()
+        """Held while a message is written: threads of a task may show states."""
 
     def serve(self) -> None:
         """Run until the supervisor says bye or is gone."""
@@ -50,18 +55,23 @@ class Slot:
             return
         self.begin(init)
         trouble = _prepare(init)
-        redirect(self._runner)
+        self._runner.captured.redirect()
         signal.signal(signal.SIGINT, self._on_interrupt)
         signal.signal(signal.SIGURG, self._on_hurry)
         signal.siginterrupt(signal.SIGURG, False)  # it must not be felt by what runs
-        self._link.send(pipe.Hello(os.getpid(), trouble))
+        event = signals.SlotEvent(init.engine, os.getpid())
+        signals.worker_process_init.send(event)
+        self._post(pipe.Hello(os.getpid(), trouble))
         while self.take(self._next()):
             pass
+        signals.worker_process_shutdown.send(event)
 
     def begin(self, init: pipe.Init) -> None:
         """Be ready to run elements."""
         self._key = init.payload_key
-        self._runner = Runner(init.payload_key, init.engine, init.element_limit, self._output)
+        self._runner = Runner(
+            init.payload_key, init.engine, init.element_limit, self._output, self._say, self._aborted
+        )
 
     def take(self, message: pipe.ToSlot | None) -> bool:
         """Do what the supervisor says; returns False when that is to end."""
@@ -87,7 +97,7 @@ class Slot:
         page = self._page
         if self._running and page[pipe.HALT] == page[pipe.POSITION] != 0:
             self._running = False
-            raise Halted
+            self._runner.interrupt(Halted())
 
     def _on_hurry(self, number: int, frame: FrameType | None) -> None:
         """Send the results that wait while a long element runs."""
@@ -96,6 +106,25 @@ class Slot:
             self._send(self._batch.lo + len(self._batch.states))
             self._running = True
             self._on_interrupt(number, frame)
+
+    def _aborted(self) -> bool:
+        """Whether the running element was asked to end by itself."""
+        page = self._page
+        return page[pipe.ABORT] == page[pipe.POSITION] != 0
+
+    def _post(self, message: pipe.FromSlot) -> None:
+        with self._sending:
+            self._link.send(message)
+
+    def _say(self, message: pipe.FromSlot) -> None:
+        """Send a message in the middle of an element, in whatever thread of it."""
+        quiet = self._running and threading.get_ident() == self._thread
+        if quiet:
+            self._running = False  # no interrupt in the middle of a message
+        self._post(message)
+        if quiet:
+            self._running = True
+            self._on_interrupt(0, None)
 
     def _work(self, work: pipe.Work) -> None:
         page = self._page
@@ -118,46 +147,50 @@ class Slot:
             if ended is None:
                 self._send(index + 1)
                 continue
-            printed = self._runner.output()
+            printed = self._runner.captured.take()
             if is_large(ended[1]):
                 self._send(index)
-                self._send_large(work, index, ended[1], now - began, printed)
+                self._send_large(work, index, ended, now - began, printed)
                 self._batch = Batch(work, index + 1)
+                continue
+            if ended[3] is not None:
+                self._send(index)
+                self._batch.add(ended, now - began, printed)
+                self._send(index + 1)
                 continue
             self._batch.add(ended, now - began, printed)
             if now - self._sent_s > _SEND_S or self._batch.size > _SEND_BYTES:
                 self._send(index + 1)
         page[pipe.POSITION] = 0
         self._send(work.hi)
-        self._link.send(pipe.Finished(work.position))
+        self._post(pipe.Finished(work.position))
 
     def _element(
         self, work: pipe.Work, index: int, call: bytes | memoryview, broken: NbqError | None
-    ) -> tuple[int, payload.Element, str] | None:
+    ) -> Ended | None:
         """Run one element; returns None when it was halted, and so has no result."""
         try:
             self._running = True
             ended = self._runner.run(work, index, call, broken)
             self._running = False
         except Halted:
-            self._runner.output()
+            self._runner.captured.take()
             return None
         return ended
 
     def _send(self, next_lo: int) -> None:
         """Send what has ended, and start a new batch."""
         if self._batch.states:
-            self._link.send(self._batch.results())
+            self._post(self._batch.results())
         self._sent_s = self._clock()
         self._batch = Batch(self._batch.work, next_lo)
 
     def _send_large(
-        self, work: pipe.Work, index: int, element: payload.Element, seconds: float,
-        printed: tuple[str, str] | None,
-    ) -> None:  # fmt: skip
+        self, work: pipe.Work, index: int, ended: Ended, seconds: float, printed: tuple[str, str] | None
+    ) -> None:
         output = {0: printed} if printed is not None else {}
         extras = payload.dump_extras(time.time() - seconds, [seconds], output)
-        self._link.send(large(self._key, work, index, element, seconds, extras))
+        self._post(large(self._key, work, index, ended, seconds, extras))
 
 
 def _prepare(init: pipe.Init) -> str:

@@ -18,7 +18,7 @@ import pytest
 from nbq import payload
 from nbq.core.model import Many, Slice
 from nbq.engines import pipe
-from nbq.engines.runner import _OUTPUT_LIMIT
+from nbq.engines.captured import OUTPUT_LIMIT
 from nbq.errors import IntegrityError, NotSerializable, PayloadTooLarge, TaskFailed, UnknownTask
 from nbq.wire import INLINE_LIMIT
 from tests.engines.bench import KEY, RUN, Bench, feed_of
@@ -191,7 +191,7 @@ def test_a_huge_output_is_cut(slot: Bench, letter: str, how: str) -> None:
         kept, _, note = text.partition("\n")
         assert note == "... the rest was cut\n"
         assert set(kept.removesuffix("\ufffd")) == {letter}
-        assert _OUTPUT_LIMIT - 4 <= len(kept.removesuffix("\ufffd").encode()) <= _OUTPUT_LIMIT
+        assert OUTPUT_LIMIT - 4 <= len(kept.removesuffix("\ufffd").encode()) <= OUTPUT_LIMIT
 
 
 def test_results_and_output_always_fit_in_a_message(slot: Bench) -> None:
