@@ -236,7 +236,8 @@ class Runner:
             PayloadTooLarge: It is too large.
         """
         work: Any = running.work
-        where = payload.origin("note", *work.place, running.index)
+        run, node = work.place
+        where = payload.origin("note", run, node, running.index)
         block = payload.seal(self._key, where, [payload.dumps(meta, "meta", _NOTE_LIMIT)])
         self._send(Noted(work.token, running.index, state, block))
 
