@@ -97,6 +97,7 @@ class Client:
         self._router = current.RouterOf(dict(settings or {}), "connect()")
         self._router()  # what is wrong with the settings is said before anything is opened
         self._link = link or Link(connection, timeout)
+        self._link.accept = frozenset(self.settings.accept_content)
         self._cache = FunctionCache()
         self._functions: dict[bytes, tuple[bytes, bytes]] = {}
         """By payload of a function: its address, and what is sent of it."""

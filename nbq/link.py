@@ -86,6 +86,8 @@ class Link(Asking):
         self.connection = connection
         self.welcome: wire.Welcome | None = None
         self.mint = Minter()
+        self.accept: frozenset[str] | None = None
+        """The serializers of results that may be read (``accept_content``); None for all."""
         self._key = bytes.fromhex(connection.payload_key)
         self._lock = threading.RLock()
         """Guards everything below; held briefly."""
@@ -402,7 +404,7 @@ class Link(Asking):
             self._session.submit(batch.functions, stages, submit, {0: graph.nodes[0].size}, ready=ready)
 
     def _new_replica(self, run: bytes, graph: Graph | None) -> Replica:
-        replica = Replica(run, graph, self._key, self._blob)
+        replica = Replica(run, graph, self._key, self._blob, self.accept)
         self._replicas[run] = self._pinned[run] = replica
         return replica
 

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from nbq import payload, signals
+from nbq.configuration import current_settings
 from nbq.engines import pipe
 from nbq.engines.ending import Ended
 from nbq.engines.runner import Batch, Halted, Runner, is_large, large
@@ -72,6 +73,7 @@ class Slot:
         self._runner = Runner(
             init.payload_key, init.engine, init.element_limit, self._output, self._say, self._aborted
         )
+        self._runner.accept = frozenset(current_settings().accept_content)
 
     def take(self, message: pipe.ToSlot | None) -> bool:
         """Do what the supervisor says; returns False when that is to end."""

@@ -64,7 +64,7 @@ LAYERS = {
     "engines.watching": "context core.* signals traits",
     "engines.ending": "context core.* engines.pipe errors payload",
     "engines.runner": "context core.* engines.* errors payload signals tasks traits wire",
-    "engines.slot": "engines.ending engines.pipe engines.runner errors payload signals",
+    "engines.slot": "configuration engines.ending engines.pipe engines.runner errors payload signals",
     "engines.tunnel": "errors settings",
     "engines.supervisor": "bulk configuration core.* engines.child engines.pipe engines.sealing"
     " engines.session engines.tunnel errors payload settings transport version wire",
