@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from nbq import payload, wire
+from nbq import wire
 from nbq.core.views import ElementView
 from nbq.errors import UnknownResult
 from nbq.replica import Replica
@@ -21,8 +21,6 @@ M = TypeVar("M", wire.Ask, wire.Cancel, wire.Forget, wire.Abort, wire.Save)
 
 class Asking(ABC):
     """The questions and requests of a client."""
-
-    _key: bytes
 
     @abstractmethod
     def answer(self, message: M) -> wire.Answer:
@@ -49,9 +47,7 @@ class Asking(ABC):
         data = self._element(replica, node, index).note
         if not data:
             return None
-        where = payload.origin("note", replica.run, node, index)
-        opened = payload.unseal(self._key, where, data)
-        return payload.loads(opened.element(0), opened.serializer)
+        return replica.note(node, index, data)
 
     def saved(self, own: str) -> bytes:
         """Return what is kept at the hub under an id; nothing if there is nothing (any more)."""

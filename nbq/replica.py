@@ -234,6 +234,11 @@ class Replica:
             return []
         return payload.load_extras(self.opened(fact).extras)[3].get(index - fact.block_lo, [])
 
+    def note(self, node: int, index: int, data: bytes) -> Any:
+        """Return what a running element shows of itself, from the block that the hub has of it."""
+        where = payload.origin("note", self.run, node, index)
+        return payload.unseal(self._key, where, data, accept=self._accept).value(0)
+
     def values(self, node: int, lo: int, hi: int) -> list[Any]:
         """Return the values of a range of elements that all succeeded, block by block."""
         found = self.node(node)

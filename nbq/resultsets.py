@@ -23,7 +23,7 @@ from nbq.core.model import NONE, Nested, Slice, State
 from nbq.current import current_client
 from nbq.ends import Ends
 from nbq.errors import PayloadTooLarge, UnknownResult, UsageError, WaitTimeout
-from nbq.members import Members, Picked, first_bad, is_task
+from nbq.members import DEPTH_LIMIT, Members, Picked, first_bad, is_task
 from nbq.replica import Replica
 from nbq.results import ENDED, AsyncResult, Finder, check_waiting, handle, result_of
 
@@ -464,7 +464,7 @@ class GroupResult(ResultSet):
         """Return the result that this group follows, or None."""
         members = self._members
         if isinstance(members, Picked):
-            if isinstance(self._parent, tuple):
+            if isinstance(self._parent, tuple | list):  # pyrefly: ignore
                 self._parent = result_from_tuple(self._parent)
             return self._parent
         graph = members.link.graph(members.replica)
@@ -548,16 +548,16 @@ def result_from_tuple(value: Any) -> Any:
 
 
 def _from_tuple(finder: Finder, value: Any, depth: int) -> Any:
-    try:
-        (own, parent), members = value
-    except (TypeError, ValueError):
-        raise UsageError("a result as a tuple is ((id, parent), members): see as_tuple()") from None
-    if members is None or _is_of_run(own):
-        return finder.one(own)  # the hub knows what it follows
-    found = [_from_tuple(finder, member, depth + 1) for member in members]
-    made = GroupResult(found, id=own)
-    made._parent = parent
-    return made
+    match value:
+        case ((str(own), None | tuple() | list() as parent), None | tuple() | list() as members):
+            if members is None or _is_of_run(own):
+                return finder.one(own)  # the hub knows what it follows
+            if depth > DEPTH_LIMIT:
+                raise UsageError(f"results are nested more than {DEPTH_LIMIT} deep")
+            made = GroupResult([_from_tuple(finder, member, depth + 1) for member in members], id=own)
+            made._parent = parent
+            return made
+    raise UsageError("a result as a tuple is ((id, parent), members): see as_tuple()")
 
 
 def _is_of_run(own: str) -> bool:

@@ -90,7 +90,8 @@ def as_list(result: Any) -> list[str]:
 
 def _line(result: Any, before: Any) -> list[Any]:
     """Return a result, its parent, the parent's, and so on, up to ``before``."""
-    found: list[Any] = []
+    found = [result]
+    result = result.parent
     while result is not None and result != before:
         found.append(result)
         result = result.parent

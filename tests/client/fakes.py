@@ -30,7 +30,6 @@ class FakeLink(Asking):
     """What handles use of a link; ``asked`` holds the requests, ``answers`` what is answered to them."""
 
     def __init__(self) -> None:
-        self._key = KEY
         self.asked: list[Any] = []
         self.answers: deque[Any] = deque()
         self.watched: list[tuple[bytes, list[int]]] = []
@@ -120,11 +119,13 @@ def settled(node: int, lo: int, hi: int, states: bytes = b"", **fields: Any) -> 
     return Settled(1, node, lo, hi, 1, states, NONE, 0, "", 0.0, "e", 0.0, **fields)
 
 
-def worth(replica: Replica, node: int, lo: int, *values: object) -> tuple[list[End], list[Block]]:
+def worth(
+    replica: Replica, node: int, lo: int, *values: object, children: list[str] | None = None
+) -> tuple[list[End], list[Block]]:
     """Return the end of elements with these values, and its block (numbered as the node and element are)."""
     number = node * 1_000_000 + lo
     elements = [payload.dumps(value) for value in values]
-    extras = payload.dump_extras(1000.0, [0.5] * len(values), {})
+    extras = payload.dump_extras(1000.0, [0.5] * len(values), {}, {0: children} if children else {})
     data = payload.seal(KEY, payload.origin("result", replica.run, node, lo), elements, extras)
     n = len(values)
     fact = Settled(

@@ -82,7 +82,7 @@ LAYERS = {
     "batch": "canvas.* core.* errors frames payload replica tasks wire",
     "interrupts": "",
     "callbacks": "errors replica",
-    "asking": "core.* errors payload replica wire",
+    "asking": "core.* errors replica wire",
     "link": "asking batch bulk callbacks core.* errors interrupts payload replica session settings transport"
     " version wire",
     "walks": "core.* errors",
