@@ -10,9 +10,9 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from nbq import current, payload, wire
+from nbq import context, current, payload, wire
 from nbq.batch import PlannedRun, seal_plan
 from nbq.canvas import Plan, Signature, TaskRef
 from nbq.canvas.options import LINKS, ClientOptions, RetryPolicy, given_id
@@ -27,6 +27,8 @@ from nbq.resultsets import GroupResult, MapResult, ResultSet
 from nbq.routes import NOTHING_SAID, Router, Way
 from nbq.settings import Connection, find_connection, live_runtime
 from nbq.tasks import Task, registered
+
+R = TypeVar("R", AsyncResult, GroupResult, MapResult)
 
 __all__ = ["Client", "connect", "send_task"]
 
@@ -165,7 +167,7 @@ class Client:
             return self._submit_call(first.ref, first.task, args, kwargs, way, first.ids.get(0))
         self._await_hub(plan.client)
         planned = seal_plan(plan, self._link.mint.run(), self._link.sealer, self._function)
-        return handle(self._link, self._link.submit_run(planned), plan.tree)
+        return _noted(handle(self._link, self._link.submit_run(planned), plan.tree))
 
     def submit_task(
         self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
@@ -250,7 +252,7 @@ class Client:
         if len(call) > wire.INLINE_LIMIT:
             return self._submit_large(name, function, data, call, way, task_id, encoding)
         replica, index = self._link.add_call(name, function, data, call, way.options, task_id, encoding)
-        return AsyncResult(self._link, replica, 0, index)
+        return _noted(AsyncResult(self._link, replica, 0, index))
 
     def _submit_large(
         self,
@@ -267,7 +269,7 @@ class Client:
         blocks = list(self._link.sealer.blocks(run, 0, function, [call], encoding))
         graph = Graph([spec], value=Slice(0, 0, 1))
         replica = self._link.submit_run(PlannedRun(run, graph, blocks, {function: data}))
-        return AsyncResult(self._link, replica, 0, 0)
+        return _noted(AsyncResult(self._link, replica, 0, 0))
 
     def _await_hub(self, client: ClientOptions) -> None:
         """Wait until the hub answers, where a call does not want to be kept until then.
@@ -332,7 +334,7 @@ class Client:
         spec = NodeSpec(name, address, size, options=way.options)
         graph = Graph([spec], [[Slice(0, 0, size)]], Nested(0))
         replica = self._link.submit_run(PlannedRun(run, graph, blocks, {address: data}))
-        return MapResult(self._link, replica)
+        return _noted(MapResult(self._link, replica))
 
     def flush(self, timeout: float = _FLUSH_S) -> None:
         """Wait until the hub has acknowledged everything that was submitted.
@@ -447,3 +449,10 @@ class Client:
 
 def _name(function: Callable[..., Any]) -> str:
     return str(getattr(function, "__qualname__", type(function).__qualname__))
+
+
+def _noted(result: R) -> R:
+    """Return a result; the running task, if there is one, takes note that it submitted that."""
+    if context.here.running is not None:
+        context.submitted(result.id)
+    return result

@@ -280,6 +280,11 @@ class AsyncResult:
         """Return how many attempts there were so far: the first, retries, and those that were lost."""
         return self._link.element(self._replica, self.node, self.index).attempt
 
+    @property
+    def retries(self) -> int:
+        """Return how many times the task asked to be run again."""
+        return self._link.element(self._replica, self.node, self.index).retries
+
     def exists(self) -> bool:
         """Return whether the hub has the task (still): results expire, and can be forgotten."""
         try:

@@ -464,7 +464,7 @@ class GroupResult(ResultSet):
         """Return the result that this group follows, or None."""
         members = self._members
         if isinstance(members, Picked):
-            if isinstance(self._parent, tuple | list):  # pyrefly: ignore
+            if self._parent is not None and not isinstance(self._parent, AsyncResult | ResultSet):
                 self._parent = result_from_tuple(self._parent)
             return self._parent
         graph = members.link.graph(members.replica)

@@ -48,7 +48,9 @@ def one(link: Any) -> AsyncResult:
 
 
 def view(state: str, engine: str = "", attempt: int = 1) -> ElementView:
-    return ElementView(f"{run_id(1).hex()}-0-0", run_id(1), 0, 0, "t", state, attempt, engine)
+    return ElementView(
+        f"{run_id(1).hex()}-0-0", run_id(1), 0, 0, "t", state, attempt, engine, retries=attempt - 1
+    )
 
 
 def shown(state: str, note: object = None) -> wire.Answer:
@@ -83,8 +85,8 @@ def test_what_is_known_of_a_task(link: Any, one: AsyncResult) -> None:
     assert (one.name, one.queue, one.date_done) == ("shown as this", "slow", None)
     link.answers.append(wire.Answer(0, 1, elements=[view("STARTED", "e1", 3)]))
     assert one.worker == "e1"
-    link.answers.extend([wire.Answer(0, 1, elements=[view("RETRY", "", 3)])] * 2)
-    assert (one.worker, one.attempts) == (None, 3)
+    link.answers.extend([wire.Answer(0, 1, elements=[view("RETRY", "", 3)])] * 3)
+    assert (one.worker, one.attempts, one.retries) == (None, 3, 2)
     link.end(one._replica, *worth(one._replica, 0, 0, 1))
     assert one.date_done == datetime(1970, 1, 1, 0, 16, 41, 500_000, tzinfo=UTC)
 

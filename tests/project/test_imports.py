@@ -90,8 +90,8 @@ LAYERS = {
     "ends": "core.* errors link replica",
     "members": "canvas.* core.* ends errors link replica results resultsets",
     "resultsets": "callbacks canvas.* core.* current ends errors link members replica results walks",
-    "client": "batch canvas.* configuration core.* current errors functions link payload results resultsets"
-    " routes settings tasks wire",
+    "client": "batch canvas.* configuration context core.* current errors functions link payload results"
+    " resultsets routes settings tasks wire",
     "cluster": "client configuration errors security settings",
     # What users reach all of it by.
     "": "*",
