@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 
 from nbq import context, current, payload, wire
 from nbq.batch import PlannedRun, seal_plan
-from nbq.canvas import Plan, Signature, TaskRef
+from nbq.canvas import EMPTY, Plan, Signature, TaskRef
 from nbq.canvas.options import LINKS, ClientOptions, RetryPolicy, given_id
 from nbq.configuration import Settings
 from nbq.core.model import NONE, Graph, Nested, NodeSpec, Slice
@@ -161,7 +161,7 @@ class Client:
             if isinstance(node.ref, str):  # a task that is known here goes as it does by itself
                 node.ref = registered(node.ref) or node.ref
         first = plan.nodes[0]
-        if len(plan.nodes) == 1 and first.size == 1 and not plan.lists:
+        if len(plan.nodes) == 1 and first.size == 1 and not plan.lists and first.task != EMPTY:
             args, kwargs = first.calls[0]
             way = Way(first.options, first.client)
             return self._submit_call(first.ref, first.task, args, kwargs, way, first.ids.get(0))
