@@ -313,7 +313,7 @@ class _Planner:
             value = self.place(canvas.body, tail, _After(header), depth + 1)
         else:
             value = self.place(canvas.body, tail, _After(header, On.SETTLED, after.gate), depth + 1)
-        if canvas.propagate and isinstance(header, Nested):
+        if isinstance(header, Nested) and (canvas.propagate or value is header):
             guard = _After(header, On.FAILURE, after.gate, self._first(value))
             self._attach(errbacks, guard, depth)
         return value

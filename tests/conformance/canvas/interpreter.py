@@ -1,0 +1,70 @@
+"""What a canvas gives, evaluated without any graph: a value, or the exceptions that it may end with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from nbq.canvas import Canvas, Signature, chain, chord, group
+
+Call = Callable[[str, tuple[Any, ...], dict[str, Any]], Any]
+Prefix = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Ended without a value, with one of these exceptions."""
+
+    allowed: frozenset[Any]
+
+
+class Many(list[Any]):
+    """The values of a group, failed ones in their places."""
+
+
+def failures(value: Any) -> frozenset[Any]:
+    if isinstance(value, Many):
+        return frozenset().union(*map(failures, value))
+    return value.allowed if isinstance(value, Failed) else frozenset()
+
+
+def evaluate(canvas: Canvas, call: Call, prefix: Prefix = (), broken: frozenset[Any] = frozenset()) -> Any:
+    """Return the value of a canvas that follows ``prefix``; ``broken`` is what failed before it."""
+    mine = own(canvas, prefix)
+    match canvas:
+        case Signature():
+            return Failed(broken) if broken else call(canvas.task, mine, canvas.kwargs)
+        case group():
+            members = unrolled(canvas, mine)
+            values = Many(evaluate(member, call, given, broken) for member, given in members)
+            if len(values) == 1 and isinstance(members[0][0], chain | chord) and isinstance(values[0], Many):
+                return values[0]
+            return Failed(broken) if broken and not values else values
+        case chord(header=header, body=body):
+            members = unrolled(header, own(header, mine))
+            values = Many(evaluate(member, call, given, broken) for member, given in members)
+            if isinstance(body, group) and not unrolled(body, ()):
+                return values
+            bad = (failures(values) if canvas.propagate else frozenset()) | broken
+            return evaluate(body, call, (values,), bad) if body else None
+        case chain(tasks=steps):
+            value, given = (prefix or (None,))[0], mine
+            for step in [step for step in steps if not isinstance(step, chain) or step.tasks]:
+                members = unrolled(step, own(step, given)) if isinstance(step, group) else [(step, given)]
+                if members or not isinstance(value, Many):
+                    alone, with_ = members[0] if len(members) == 1 else (step, given)
+                    value = evaluate(alone, call, with_, broken)
+                given, broken = (value,), failures(value)
+            return value
+    raise AssertionError(canvas)
+
+
+def own(canvas: Canvas, prefix: Prefix) -> Prefix:
+    return canvas.args if canvas.immutable else prefix + canvas.args
+
+
+def unrolled(canvas: group, given: Prefix) -> list[tuple[Canvas, Prefix]]:
+    """Return the members of a group, those of groups in it in their places, and what each is given."""
+    parts = [unrolled(t, own(t, given)) if isinstance(t, group) else [(t, given)] for t in canvas.tasks]
+    return [member for part in parts for member in part]
