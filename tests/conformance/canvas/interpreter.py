@@ -29,8 +29,13 @@ def failures(value: Any) -> frozenset[Any]:
     return value.allowed if isinstance(value, Failed) else frozenset()
 
 
-def evaluate(canvas: Canvas, call: Call, prefix: Prefix = (), broken: frozenset[Any] = frozenset()) -> Any:
-    """Return the value of a canvas that follows ``prefix``; ``broken`` is what failed before it."""
+def evaluate(
+    canvas: Canvas, call: Call, prefix: Prefix = (), broken: frozenset[Any] = frozenset(), so_far: Any = None
+) -> Any:
+    """Return the value of a canvas that follows ``prefix``.
+
+    ``broken`` is what failed before it, ``so_far`` the value of the chain in which it is a chain.
+    """
     mine = own(canvas, prefix)
     match canvas:
         case Signature():
@@ -49,12 +54,12 @@ def evaluate(canvas: Canvas, call: Call, prefix: Prefix = (), broken: frozenset[
             bad = (failures(values) if canvas.propagate else frozenset()) | broken
             return evaluate(body, call, (values,), bad) if body else None
         case chain(tasks=steps):
-            value, given = (prefix or (None,))[0], mine
+            value, given = so_far, mine
             for step in [step for step in steps if not isinstance(step, chain) or step.tasks]:
                 members = unrolled(step, own(step, given)) if isinstance(step, group) else [(step, given)]
                 if members or not isinstance(value, Many):
                     alone, with_ = members[0] if len(members) == 1 else (step, given)
-                    value = evaluate(alone, call, with_, broken)
+                    value = evaluate(alone, call, with_, broken, value)
                 given, broken = (value,), failures(value)
             return value
     raise AssertionError(canvas)
