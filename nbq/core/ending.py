@@ -31,13 +31,15 @@ class Ending:
         What an element was replaced by goes with it. A link or errback that waits is skipped.
         """
         for value in (*_FREE, *_HELD) if held else _FREE:
+            skipped = node.aside and value == State.WAITING
+            if skipped and code == "expired":
+                continue  # it may never be called for; if it is, it expires then
             for a, b in list(spans(node.state, lo, hi, value)):
                 if value == State.QUEUED:
                     self._granting.removed(node, b - a)
                 elif value in _HELD:
                     for engine, token, c, d in self._open(run, node, a, b):
                         self._decided.act(Interrupt(engine, token, c, d))
-                skipped = node.aside and value == State.WAITING
                 state, why = (State.SKIPPED, "skipped") if skipped else (State.REVOKED, code)
                 self._decided.emit(Ended(run.number, node.number, a, b, state, why, text, now.wall_s))
         own = node.own
@@ -46,6 +48,11 @@ class Ending:
                 replaced = run.nodes[own.replaced[index].first : own.replaced[index].stop] if own else []
                 for inner in replaced:
                     self.revoke(run, inner, 0, inner.spec.size, code, text, now)
+
+    def expire(self, run: Run, node: Node, lo: int, hi: int, now: Now) -> None:
+        """Revoke elements that could start now, but are too late."""
+        fact = Ended(run.number, node.number, lo, hi, State.REVOKED, "expired", "expired", now.wall_s)
+        self._decided.emit(fact)
 
     def fail(self, run: Run, node: Node, lo: int, hi: int, code: str, text: str, now: Now) -> None:
         """Let elements fail that no engine holds or will report."""

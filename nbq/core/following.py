@@ -210,7 +210,7 @@ class Following:
         """Queue waiting elements, or schedule them if it is not yet their time."""
         expires_s = expiry_s(run, node.spec)
         if expires_s is not None and expires_s <= now.wall_s:
-            self._ending.revoke(run, node, lo, hi, "expired", "expired", now, held=False)
+            self._ending.expire(run, node, lo, hi, now)
             return
         due = node.own.due if node.own is not None else {}
         at = lo

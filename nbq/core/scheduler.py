@@ -370,7 +370,7 @@ class Scheduler:
     def _queue_again(self, run: Run, node: Node, lo: int, hi: int, now: Now) -> None:
         expires_s = expiry_s(run, node.spec)
         if expires_s is not None and expires_s <= now.wall_s:
-            self._ending.revoke(run, node, lo, hi, "expired", "expired", now, held=False)
+            self._ending.expire(run, node, lo, hi, now)
         else:
             self._granting.add(run, node, lo, hi, front=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nbq import wire
 from nbq.core.actions import Action
 from nbq.core.events import Event, Outcome, Reported
-from nbq.core.facts import Fact
+from nbq.core.facts import Fact, Leased
 from nbq.core.model import NONE, Now
 from nbq.core.runs import Lease, Run
 from nbq.core.scheduler import Limits, Scheduler
@@ -31,10 +31,6 @@ class _Forgiving(Scheduler):
         super().__init__(epoch, limits)
         self._granted: dict[int, tuple[Run, int]] = {}
 
-    def _grant(self, run: Run, node: object, lo: int, hi: int, *others: object) -> None:  # type: ignore[override]
-        super()._grant(run, node, lo, hi, *others)  # type: ignore[arg-type]
-        self._granted[self._token] = run, node.number  # type: ignore[attr-defined]
-
     def handle(self, event: Event, now: Now) -> tuple[list[Fact], list[Action]]:
         if isinstance(event, Reported):
             for source, outcome in enumerate(event.outcomes):
@@ -43,7 +39,11 @@ class _Forgiving(Scheduler):
                     run, number = self._granted[outcome.token]
                     if self.ledger.runs.get(run.number) is run:
                         self._late(run, number, outcome, source, event, now)
-        return super().handle(event, now)
+        facts, actions = super().handle(event, now)
+        for fact in facts:
+            if isinstance(fact, Leased) and fact.run in self.ledger.runs:
+                self._granted[fact.token] = self.ledger.runs[fact.run], fact.node
+        return facts, actions
 
     def _late(self, run: Run, number: int, outcome: Outcome, source: int, event: Reported, now: Now) -> None:
         raise NotImplementedError

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nbq.core import facts as f
-from nbq.core.facts import End, Ended, Inherited, Leased, Returned, Settled
-from nbq.core.model import NONE, Nested, State
+from nbq.core.facts import Deferred, End, Ended, Inherited, Leased, Returned, Settled
+from nbq.core.model import NONE, Nested, On, State
 from nbq.core.runs import states_of
 from tests.simulation.workload import Job, Violation, open_block
 
@@ -32,12 +32,21 @@ class Story:
         """Position in the order of ends, state, and fact."""
         self.leased: dict[Place, int] = {}
         self.deaths: dict[Place, int] = {}
+        self.retries: dict[Place, int] = {}
         self.count = 0
 
     def state(self, place: Place) -> State | None:
         """Return how an element ended, or None."""
         found = self.ends.get(place)
         return found[1] if found is not None else None
+
+    def gate(self, place: Place) -> State | None:
+        """Return how what an element is given ended: None if it is given nothing."""
+        spec = self.job.graph.nodes[place[0]]
+        if spec.given_node == NONE:
+            return None
+        single = self.job.graph.nodes[spec.given_node].size == 1
+        return self.state((spec.given_node, 0 if single else place[1])) or State.WAITING
 
     def root(self, place: Place) -> Place:
         """Return the element that an ended element's end goes back to."""
@@ -71,6 +80,8 @@ class Chronicle:
                     self._leased(fact)
                 case Returned():
                     self._returned(fact)
+                case Deferred():
+                    self._deferred(fact)
                 case Settled() | Ended() | Inherited():
                     self._ended(fact)
                 case f.Forgotten():
@@ -93,12 +104,31 @@ class Chronicle:
                 raise Violation("one end", f"{place} of run {fact.run} is leased, but has ended")
             if place in story.leased:
                 raise Violation("one lease", f"{place} of run {fact.run} is leased twice")
-            for parent in story.job.parents(*place):
-                if story.state(parent) != State.SUCCESS:
-                    raise Violation(
-                        "after parents", f"{place} of run {fact.run} runs, {parent} did not succeed"
-                    )
+            self._check_may_run(story, place)
             story.leased[place] = fact.token
+
+    def _check_may_run(self, story: Story, place: Place) -> None:
+        """What an element follows has become what it has to."""
+        on = story.job.graph.nodes[place[0]].on
+        states = [story.state(parent) for parent in story.job.parents(*place)]
+        if on == On.FAILURE:
+            right = State.FAILURE in states and story.gate(place) in (None, State.SUCCESS)
+        elif on == On.SETTLED:
+            right = None not in states
+        else:
+            right = all(state == State.SUCCESS for state in states)
+        if not right:
+            raise Violation("after parents", f"{place} of run {story.number} runs on {states}")
+
+    def _deferred(self, fact: Deferred) -> None:
+        story = self.stories[fact.run]
+        place = fact.node, fact.index
+        if story.leased.pop(place, None) != fact.token:
+            raise Violation("fencing", f"{place} of run {fact.run} asks again from a lease it is not in")
+        story.retries[place] = story.retries.get(place, 0) + 1
+        call = story.job.call(*place)
+        if call.does != "again" or story.retries[place] > call.times:
+            raise Violation("retries", f"{place} of run {fact.run} asked {story.retries[place]} times")
 
     def _returned(self, fact: Returned) -> None:
         story = self.stories[fact.run]
@@ -142,6 +172,9 @@ class Chronicle:
             raise Violation(
                 "fencing", f"{place} of run {fact.run} is ended by lease {fact.token}, it is in {token}"
             )
+        call = story.job.call(*place)
+        if call.does == "again" and story.retries.get(place, 0) != call.times:
+            raise Violation("retries", f"{place} of run {fact.run} ended before its retries")
         if state != story.job.natural(*place):
             raise Violation("outcome", f"{place} of run {fact.run} ended as {state.name}")
         if fact.block == NONE or fact.run in self._dropped:
@@ -151,7 +184,6 @@ class Chronicle:
         made, under = msgspec.msgpack.decode(elements[place[1] - fact.block_lo])
         if under != fact.token:
             raise Violation("fencing", f"{place} of run {fact.run} was made under {under}, not {fact.token}")
-        call = story.job.call(*place)
         if made != (call.text if state == State.FAILURE else story.job.value(*place)):
             raise Violation("value", f"{place} of run {fact.run} has the value {made!r}")
 
@@ -164,10 +196,24 @@ class Chronicle:
                 (options.expires_s is not None and fact.at_s >= story.at_s + options.expires_s)
                 or (options.expires_at_s is not None and fact.at_s >= options.expires_at_s)
             )
+        elif fact.code == "skipped":
+            right = fact.state == State.SKIPPED and self._may_be_skipped(story, place)
         else:
             right = fact.state == State.FAILURE and fact.code == "lost" and story.deaths.get(place) == 3
         if not right:
             raise Violation("ended why", f"{place} of run {fact.run} ended by {fact}, without a reason")
+
+    def _may_be_skipped(self, story: Story, place: Place) -> bool:
+        """Return whether a link or errback is not called for (any more)."""
+        spec = story.job.graph.nodes[place[0]]
+        states = [story.state(parent) for parent in story.job.parents(*place)]
+        if State.SKIPPED in states or place in story.job.cancelled:
+            return True
+        if spec.on == On.LINK:
+            return State.FAILURE in states or State.REVOKED in states
+        gate = story.gate(place)
+        wanted = State.FAILURE in states and gate in (None, State.SUCCESS) and State.REVOKED not in states
+        return spec.on == On.FAILURE and not wanted
 
     def _check_inherited(self, story: Story, place: Place, fact: Inherited, token: int | None) -> None:
         if token is not None:
@@ -177,7 +223,7 @@ class Chronicle:
         spec = story.job.graph.nodes[fact.node]
         cause = fact.cause_node, place[1] if fact.cause_index == NONE else fact.cause_index
         found = story.ends.get(cause)
-        if found is None or found[1] == State.SUCCESS:
+        if found is None or found[1] in (State.SUCCESS, State.SKIPPED):
             raise Violation(
                 "root cause", f"{place} of run {fact.run} is ended by {cause}, which did not fail"
             )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nbq import wire
-from nbq.core.events import Outcome
+from nbq.core.events import Again, Outcome
 from nbq.core.model import EngineInfo, Many, Slice, State
 from nbq.engines.session import EngineSession, Halt, Run, TakeBack
 from tests.simulation.peers import PeerActor
@@ -56,6 +56,7 @@ class Results(msgspec.Struct):
     elements: list[bytes]
     seconds: float = 0.0
     errors: dict[int, str] = {}
+    again: Again | None = None
 
     def __str__(self) -> str:
         """Return what a trace shows."""
@@ -150,6 +151,14 @@ class Slot:
             return
         lease = work.lease
         call = self._call(lease, index)
+        if call.does == "again" and lease.retries < call.times:
+            self._send()
+            delay_s = self.world.rng.choice((0.0, self.world.rng.random()))
+            asked = Results(lease, index, bytearray([State.RETRY]), [], again=Again(delay_s, None, call.text))
+            self._write(asked)
+            self.running = None
+            self._next()
+            return
         value = mix(self.engine.session.functions[lease.function], call.text, self._fed(lease, index))
         self.world.invariants.on_value(lease, index, value)
         batch = self._batch
@@ -329,13 +338,14 @@ class EngineActor(PeerActor):
         if results.lease.token not in self.session.held:
             return []
         lease, lo, count = results.lease, results.lo, len(results.states)
-        states = bytes(results.states) if State.FAILURE in results.states else b""
+        states = b"" if results.states == bytes([State.SUCCESS]) * count else bytes(results.states)
         block = b""
-        if not lease.ignore_result or states:
+        if results.again is None and (not lease.ignore_result or states):
             block = seal(lease.run, lease.node, lo, results.elements)
         outcome = Outcome(
-            lease.token, lo, lo + count, states, len(block), "", results.seconds, results.errors
-        )
+            lease.token, lo, lo + count, states, len(block), "", results.seconds, results.errors,
+            results.again,
+        )  # fmt: skip
         return [(outcome, block)]
 
     def _bury(self, number: int, slot: Slot, now_s: float) -> None:

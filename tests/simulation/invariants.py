@@ -15,7 +15,7 @@ from nbq.core.scheduler import Scheduler
 from nbq.journal import Batch
 from nbq.session import Ended as SeenEnded
 from nbq.wire import ToHub, ToPeer
-from tests.core.harness import tables
+from tests.core.harness import ENDED, tables
 from tests.simulation.chronicle import Chronicle
 from tests.simulation.engines import EngineActor
 from tests.simulation.workload import Job, Violation, open_block
@@ -198,7 +198,7 @@ class Invariants:
         story = self.chronicle.stories[run.number]
         sizes: dict[int, int] = {number: block.size for number, block in enumerate(run.blocks)}
         for node in run.nodes:
-            ended = sum(node.state.count(state) for state in (State.SUCCESS, State.FAILURE, State.REVOKED))
+            ended = sum(node.state.count(state) for state in ENDED)
             _equal("node.left", node.left, node.spec.size - ended)
             for fact in node.ends:
                 if isinstance(fact, Settled) and fact.block != NONE:

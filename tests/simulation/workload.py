@@ -11,10 +11,11 @@ from random import Random
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from nbq import wire
 from nbq.batch import stage
-from nbq.core.model import NONE, Graph, Item, Nested, NodeSpec, Options, Slice, State
+from nbq.core.model import NONE, Graph, Item, Nested, NodeSpec, On, Options, Slice, State
 from nbq.wire import Block
 
 __all__ = ["FUNCTIONS", "Job", "Violation", "make_job", "open_block", "seal"]
@@ -61,7 +62,7 @@ def open_block(data: bytes, run: bytes, node: int, lo: int, n: int) -> list[byte
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True):
-    """The argument of an element: a text, what it does (ok, fail, die), and how often it does so."""
+    """The argument of an element: a text, what it does (ok, fail, die, again), and how often it does so."""
 
     text: str
     does: str = "ok"
@@ -213,7 +214,7 @@ def _shape(
             if nodes[after_node].size > 1:
                 size = nodes[after_node].size
         free_nodes.append(len(nodes))
-        nodes.append(_node(rng, size, wall_s, taken, after_node, after_list))
+        nodes.append(_when(rng, _node(rng, size, wall_s, taken, after_node, after_list), nodes))
         if rng.random() < 0.45:
             members = [n for n in free_nodes if rng.random() < 0.7] or [free_nodes[-1]]
             inner = [n for n in free_lists if rng.random() < 0.5]
@@ -249,6 +250,21 @@ def _node(
     )  # fmt: skip
 
 
+def _when(rng: Random, spec: NodeSpec, nodes: list[NodeSpec]) -> NodeSpec:
+    """Return a node, sometimes as a link, an errback or what takes failures as values.
+
+    Which failures those are depends on what happens when, so they are not fed.
+    """
+    if spec.after_node == spec.after_list or rng.random() < 0.6:
+        return spec
+    on = rng.choice((On.LINK, On.FAILURE, On.SETTLED))
+    if on == On.LINK:
+        return replace(spec, on=on)
+    gates = [n for n, other in enumerate(nodes) if other.size in (1, spec.size)]
+    given = rng.choice(gates) if gates and rng.random() < 0.5 else NONE
+    return replace(spec, on=on, fed=False, given_node=given)
+
+
 def _options(rng: Random, wall_s: float) -> Options:
     def at_times(chance: float, lo: float, hi: float) -> float | None:
         return rng.uniform(lo, hi) if rng.random() < chance else None
@@ -276,6 +292,8 @@ def _calls(rng: Random, run: bytes, number: int, spec: NodeSpec) -> list[Call]:
             calls.append(Call(text, "fail"))
         elif draw < bad + 0.01:
             calls.append(Call(text, "die", rng.choice((1, 2, 3, 9))))
+        elif draw < bad + 0.04:
+            calls.append(Call(text, "again", rng.choice((1, 1, 2))))
         else:
             calls.append(Call(text))
     return calls
