@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from nbq import context, current, payload, wire
+from nbq import context, current, payload, publishing, wire
 from nbq.batch import PlannedRun, seal_plan
 from nbq.canvas import EMPTY, Plan, Signature, TaskRef
 from nbq.canvas.options import LINKS, ClientOptions, RetryPolicy, given_id
@@ -26,6 +26,7 @@ from nbq.results import AsyncResult, Finder, handle
 from nbq.resultsets import GroupResult, MapResult, ResultSet
 from nbq.routes import NOTHING_SAID, Router, Way
 from nbq.settings import Connection, find_connection, live_runtime
+from nbq.signals import after_task_publish, before_task_publish
 from nbq.tasks import Task, registered
 
 R = TypeVar("R", AsyncResult, GroupResult, MapResult)
@@ -166,8 +167,13 @@ class Client:
             way = Way(first.options, first.client)
             return self._submit_call(first.ref, first.task, args, kwargs, way, first.ids.get(0))
         self._await_hub(plan.client)
+        if before_task_publish.receivers:
+            publishing.before_plan(plan)
         planned = seal_plan(plan, self._link.mint.run(), self._link.sealer, self._function)
-        return _noted(handle(self._link, self._link.submit_run(planned), plan.tree))
+        result = handle(self._link, self._link.submit_run(planned), plan.tree)
+        if after_task_publish.receivers:
+            publishing.after_plan(plan, planned.run)
+        return _noted(result, plan.client)
 
     def submit_task(
         self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
@@ -242,6 +248,8 @@ class Client:
             task.check(args, kwargs)
         function, data = self._function(task)
         client = way.client
+        if before_task_publish.receivers:
+            publishing.before_call(name, args, kwargs, way.options)
         if client is NOTHING_SAID:
             encoding = self._link.sealer.default
             call = payload.dump_call(args, kwargs)
@@ -250,9 +258,13 @@ class Client:
             encoding = self._link.sealer.encoding(client.serializer or "", client.compression or "")
             call = payload.dump_call(args, kwargs, client.headers, serializer=encoding.serializer)
         if len(call) > wire.INLINE_LIMIT:
-            return self._submit_large(name, function, data, call, way, task_id, encoding)
-        replica, index = self._link.add_call(name, function, data, call, way.options, task_id, encoding)
-        return _noted(AsyncResult(self._link, replica, 0, index))
+            result = self._submit_large(name, function, data, call, way, task_id, encoding)
+        else:
+            replica, index = self._link.add_call(name, function, data, call, way.options, task_id, encoding)
+            result = AsyncResult(self._link, replica, 0, index)
+        if after_task_publish.receivers:
+            publishing.after_call(name, args, kwargs, way.options, result.id)
+        return _noted(result, client)
 
     def _submit_large(
         self,
@@ -269,7 +281,7 @@ class Client:
         blocks = list(self._link.sealer.blocks(run, 0, function, [call], encoding))
         graph = Graph([spec], value=Slice(0, 0, 1))
         replica = self._link.submit_run(PlannedRun(run, graph, blocks, {function: data}))
-        return _noted(AsyncResult(self._link, replica, 0, 0))
+        return AsyncResult(self._link, replica, 0, 0)
 
     def _await_hub(self, client: ClientOptions) -> None:
         """Wait until the hub answers, where a call does not want to be kept until then.
@@ -334,7 +346,7 @@ class Client:
         spec = NodeSpec(name, address, size, options=way.options)
         graph = Graph([spec], [[Slice(0, 0, size)]], Nested(0))
         replica = self._link.submit_run(PlannedRun(run, graph, blocks, {address: data}))
-        return _noted(MapResult(self._link, replica))
+        return _noted(MapResult(self._link, replica), client)
 
     def flush(self, timeout: float = _FLUSH_S) -> None:
         """Wait until the hub has acknowledged everything that was submitted.
@@ -451,8 +463,8 @@ def _name(function: Callable[..., Any]) -> str:
     return str(getattr(function, "__qualname__", type(function).__qualname__))
 
 
-def _noted(result: R) -> R:
+def _noted(result: R, client: ClientOptions) -> R:
     """Return a result; the running task, if there is one, takes note that it submitted that."""
-    if context.here.running is not None:
+    if context.here.running is not None and client.add_to_parent:
         context.submitted(result.id)
     return result

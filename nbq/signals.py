@@ -196,8 +196,8 @@ class TaskPublish(Struct, frozen=True):
     sender: str
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
-    options: Mapping[str, Any]
-    """Those of the call and of the task."""
+    options: Any
+    """How it is to be run, as ``nbq.core.model.Options``: ``queue``, ``priority`` and so on."""
     task_id: str = ""
 
 

@@ -197,7 +197,7 @@ class Runner:
             return ended
         finally:
             here.running = outer
-            if outer is not None:
+            if outer is not None and outer.host is self:
                 self._prepared = outer  # an element that waits in this very thread goes on
 
     def _call(self, running: Running, work: Work, index: int, call: bytes | memoryview) -> Any:

@@ -73,6 +73,7 @@ LAYERS = {
     "functions": "payload",
     "traits": "errors",
     "signals": "traits",
+    "publishing": "canvas.* core.* signals",
     "tasks": "annotations canvas.* configuration context current errors functions traits",
     "annotations": "canvas.* configuration errors",
     "routes": "annotations canvas.* configuration core.* errors tasks",
@@ -90,8 +91,8 @@ LAYERS = {
     "ends": "core.* errors link replica",
     "members": "canvas.* core.* ends errors link replica results resultsets",
     "resultsets": "callbacks canvas.* core.* current ends errors link members replica results walks",
-    "client": "batch canvas.* configuration context core.* current errors functions link payload results"
-    " resultsets routes settings tasks wire",
+    "client": "batch canvas.* configuration context core.* current errors functions link payload"
+    " publishing results resultsets routes settings signals tasks wire",
     "cluster": "client configuration errors security settings",
     # What users reach all of it by.
     "": "*",
