@@ -23,8 +23,8 @@ from nbq.request import Request
 __all__ = ["Failure", "Feeds", "errback_arguments"]
 
 _KEPT = 16
-_DEPTH = 1000
-"""How many replaced elements may lead to each other; as many as a graph can sensibly have."""
+_DEPTH = 100
+"""How deep lists may lie in each other; canvases have the same limit."""
 
 
 class Failure:
@@ -129,16 +129,22 @@ class _Builder:
                 yield list(self._tree(item, depth))
 
     def _one(self, node: int, index: int, depth: int) -> Any:
+        for _ in range(len(self._became) + 1):
+            failed = self._failure(node, index) if self._failed else None
+            if failed is not None:
+                return self._error(failed, index)
+            became = self._became.get((node, index)) if self._became else None
+            if became is None:
+                return self._value(node, index)
+            if isinstance(became, Many):
+                if depth > _DEPTH:
+                    break
+                return list(self._tree(became, depth + 1))
+            node, index = became.node, became.lo
+        raise IntegrityError(f"element {index} of node {node} is replaced without end")
+
+    def _value(self, node: int, index: int) -> Any:
         element = self._places.get((node, index))
-        failed = self._failure(node, index) if self._failed else None
-        if failed is not None:
-            return self._error(failed, index)
-        became = self._became.get((node, index)) if self._became else None
-        if became is not None:
-            if depth > _DEPTH:
-                raise IntegrityError(f"element {index} of node {node} is replaced without end")
-            built = list(self._tree(became, depth + 1))
-            return built[0] if isinstance(became, Slice) else built
         if element is None:
             raise IntegrityError(f"the hub sent no value of element {index} of node {node}")
         return payload.loads(*element)

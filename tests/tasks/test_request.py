@@ -94,7 +94,12 @@ def test_a_given_id_is_the_id(stage: Stage) -> None:
 def test_a_request_can_be_read_like_celerys() -> None:
     request = Request(delivery_info=DeliveryInfo(2, False, "q"))
     info = request.delivery_info
-    assert (info["priority"], info["redelivered"], info["routing_key"], info["exchange"]) == (2, False, "q", "")
+    assert (info["priority"], info["redelivered"], info["routing_key"], info["exchange"]) == (
+        2,
+        False,
+        "q",
+        "",
+    )
     assert (info.get("nothing", 5), request.get("retries"), request.get("nothing")) == (5, 0, None)
     with pytest.raises(KeyError):
         info["nothing"]
