@@ -12,7 +12,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
 
 from nbq import context
 from nbq.annotations import annotate
@@ -51,10 +51,10 @@ class Task(Traits, Actions, Generic[P, R]):
     """
 
     def __init__(
-        self, function: Callable[P, R], name: str | None, bind: bool, given: Mapping[str, Any]
+        self, function: Callable[..., R], name: str | None, bind: bool, given: Mapping[str, Any]
     ) -> None:
         functools.update_wrapper(self, function)
-        self.run = function
+        self.run: Callable[..., R] = function
         self.name = name or f"{function.__module__}.{function.__qualname__}"
         self.bind = bind
         self.options = _inherited(type(self))
@@ -88,7 +88,7 @@ class Task(Traits, Actions, Generic[P, R]):
     @property
     def call_in_slot(self) -> Callable[..., R]:
         """Return what a slot calls with the arguments of a submitted call."""
-        return functools.partial(self.run, current_task) if self.bind else self.run  # type: ignore[arg-type]
+        return functools.partial(self.run, current_task) if self.bind else self.run
 
     @property
     def traits(self) -> dict[str, Any]:
@@ -213,19 +213,28 @@ def task(function: Callable[P, R]) -> Task[P, R]: ...
 def task(
     function: None = None,
     *,
+    bind: Literal[True],
     name: str | None = None,
-    bind: bool = False,
+    base: type[Task[..., Any]] | None = None,
+    **given: Any,
+) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
+@overload
+def task(
+    function: None = None,
+    *,
+    name: str | None = None,
+    bind: Literal[False] = False,
     base: type[Task[..., Any]] | None = None,
     **given: Any,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(
-    function: Callable[P, R] | None = None,
+    function: Callable[..., R] | None = None,
     *,
     name: str | None = None,
     bind: bool = False,
     base: type[Task[..., Any]] | None = None,
     **given: Any,
-) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
+) -> Task[..., R] | Callable[[Callable[..., R]], Task[..., R]]:
     """Make a function a task; with or without parentheses.
 
     Args:
@@ -251,12 +260,12 @@ def task(
 
 def _make(
     kind: type[Task[..., Any]],
-    function: Callable[P, R],
+    function: Callable[..., R],
     name: str | None,
     bind: bool,
     given: Mapping[str, Any],
-) -> Task[P, R]:
-    made: Task[P, R] = kind(function, name, bind, given)
+) -> Task[..., R]:
+    made: Task[..., R] = kind(function, name, bind, given)
     _registry[made.name] = made
     return made
 

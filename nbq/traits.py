@@ -79,10 +79,10 @@ class Traits:
         """Set an attribute; one of these is checked."""
         object.__setattr__(self, name, checked(name, value) if name in TRAITS else value)
 
-    def before_start(self, task_id: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def before_start(self, task_id: str, args: tuple[Any, ...], kwargs: dict[str, Any], /) -> None:
         """Called in the slot before the function."""
 
-    def on_success(self, retval: Any, task_id: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def on_success(self, retval: Any, task_id: str, args: tuple[Any, ...], kwargs: dict[str, Any], /) -> None:
         """Called in the slot when the function has returned."""
 
     def on_failure(
@@ -92,16 +92,18 @@ class Traits:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         einfo: ExceptionInfo,
+        /,
     ) -> None:
         """Called in the slot when the task has failed."""
 
     def on_retry(
         self,
-        exc: BaseException | None,
+        exc: BaseException,
         task_id: str,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         einfo: ExceptionInfo,
+        /,
     ) -> None:
         """Called in the slot when the task is to be retried."""
 
@@ -113,10 +115,11 @@ class Traits:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         einfo: ExceptionInfo | None,
+        /,
     ) -> None:
         """Called in the slot after SUCCESS, FAILURE or RETRY, last; ``retval`` may be the exception."""
 
-    def on_replace(self, sig: Any) -> None:
+    def on_replace(self, sig: Any, /) -> None:
         """Called in the slot when a signature takes the place of the task."""
 
     def retries_for(self, error: BaseException) -> bool:

@@ -31,12 +31,13 @@ def add(x: int, y: int) -> int:
 
 @nbq.task(bind=True)
 def replaced(self, sig: Any, swallow: bool = False) -> str:
-    if not swallow:
-        return self.replace(nbq.signature(sig))
     try:
         self.replace(nbq.signature(sig))
     except Exception:
-        return "dropped"
+        if swallow:
+            return "dropped"
+        raise
+    return "never"
 
 
 @nbq.task(bind=True)

@@ -154,7 +154,7 @@ def test_a_task_takes_its_attributes_along_when_it_goes_by_value() -> None:
     local.max_retries = 9
     assert local.payload() != before
     with pytest.raises(InvalidSignature, match="max_retries"):
-        local.max_retries = "many"
+        local.max_retries = "many"  # type: ignore[assignment]
 
 
 def test_a_class_that_goes_by_value_is_sent_again_when_it_changes() -> None:
