@@ -20,6 +20,7 @@
     ├── IntegrityError            a payload is not what its maker sealed
     ├── ContentDisallowed         (also ValueError)  a payload's serializer is not in accept_content
     ├── ResultStoreError          a result store beside the hub's own failed
+    ├── Standstill                what is waited for can never happen (in a local cluster)
     └── TaskError                 how a task ended; carries task_id
         ├── TaskFailed            the original exception could not be rebuilt here
         ├── TaskRevoked           cancelled or expired
@@ -58,6 +59,7 @@ __all__ = [
     "Retry",
     "SettingsError",
     "SoftTimeLimitExceeded",
+    "Standstill",
     "StoreError",
     "TaskError",
     "TaskFailed",
@@ -174,6 +176,10 @@ class ContentDisallowed(NbqError, ValueError):
 
 class ResultStoreError(NbqError):
     """A result store beside the hub's own cannot be written or read now."""
+
+
+class Standstill(NbqError):
+    """Nothing can happen any more in a local cluster, and what is waited for has not happened."""
 
 
 class TaskError(NbqError):

@@ -42,7 +42,7 @@ from nbq.interrupts import Interrupts
 from nbq.replica import Replica
 from nbq.session import Accepted, Answered, ClientSession, Connected, Ended, Event, Lost, RunRefused
 from nbq.settings import Connection, refresh_endpoints, temporary_dir
-from nbq.transport import PeerEndpoint
+from nbq.transport import PeerEndpoint, PeerTransport
 from nbq.version import versions
 
 __all__ = ["Link"]
@@ -76,10 +76,10 @@ class Link(Asking):
         VersionMismatch: It speaks another version of the protocol.
     """
 
-    # A link inside this process has no sockets, no real time and no thread of its own (nbq.local).
-    _open: Callable[[Connection], PeerEndpoint] = staticmethod(PeerEndpoint)
+    _open: Callable[[Connection], PeerTransport] = staticmethod(PeerEndpoint)
     _clock: Callable[[], float] = staticmethod(time.monotonic)
-    _threaded = True
+    _folder: Callable[[str], Path] = staticmethod(temporary_dir)
+    _threaded = True  # a link inside this process (nbq.local) has others of these four
 
     def __init__(self, connection: Connection, timeout_s: float) -> None:
         self.pid = os.getpid()
@@ -108,7 +108,7 @@ class Link(Asking):
         self._batch: Batch | None = None
         self._closing = False
         self._lost: HubError | None = None
-        self._temporary = temporary_dir("client")
+        self._temporary = self._folder("client")
         self._traffic = BlobTraffic(self._temporary)
         self._held = HeldRuns()
         self._arrived: set[str] = set()

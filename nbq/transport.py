@@ -30,7 +30,7 @@ from nbq.security import ZAP_DOMAIN, Gatekeeper, Keyring
 from nbq.settings import Connection
 from nbq.wire import ToHub, ToPeer
 
-__all__ = ["Arrival", "Delivery", "HubEndpoint", "HubTransport", "PeerEndpoint"]
+__all__ = ["Arrival", "Delivery", "HubEndpoint", "HubTransport", "PeerEndpoint", "PeerTransport"]
 
 _DRAIN_MESSAGES = 256
 _DRAIN_S = 0.002
@@ -73,6 +73,37 @@ class HubTransport(Protocol):
 
     def send(self, peer: bytes, session: bytes, message: ToPeer) -> Delivery:
         """Send a message to a peer, at once or not at all."""
+        ...
+
+
+class PeerTransport(Protocol):
+    """What a client or an engine needs of its endpoint; see ``PeerEndpoint``."""
+
+    session: bytes
+    address: str
+
+    def send(self, message: ToHub) -> bool:
+        """Send a message; returns False, and sends nothing, when the hub takes no more for now."""
+        ...
+
+    def receive(self, timeout_s: float, also: Set[int] = frozenset()) -> tuple[list[ToPeer], set[int]]:
+        """Wait for messages, descriptors or ``wake``; return what came."""
+        ...
+
+    def wake(self) -> None:
+        """Let ``receive`` return at once."""
+        ...
+
+    def reset(self, connection: Connection) -> None:
+        """Hang up and dial again."""
+        ...
+
+    def trouble(self) -> HubError | None:
+        """Return why the hub cannot be reached, if that is known by now."""
+        ...
+
+    def close(self) -> None:
+        """Hang up."""
         ...
 
 

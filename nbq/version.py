@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 
 __all__ = ["__version__", "versions"]
@@ -11,6 +12,11 @@ __version__ = "0.1.0"
 
 def versions() -> dict[str, str]:
     """Return the versions that matter between peers."""
+    return dict(_versions())
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version  # as slow to load as all of click
 
     try:

@@ -64,6 +64,13 @@ class Deadlines:
         while self._wall and self._wall[0][0] <= now.wall_s:
             yield heapq.heappop(self._wall)[2]
 
+    def due_s(self, now: Now) -> float | None:
+        """Return in how many seconds something is due or expires, engines aside; None if nothing ever is."""
+        waits = [self._mono[0][0] - now.mono_s] if self._mono else []
+        if self._wall:
+            waits.append(self._wall[0][0] - now.wall_s)
+        return max(min(waits), 0.0) if waits else None
+
     def wait_s(self, now: Now) -> float:
         """Return how long nothing is due: at least 0, at most 30 seconds."""
         wait = _LONGEST_S

@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -39,7 +40,7 @@ from nbq.settings import (
     slot_environment,
     temporary_dir,
 )
-from nbq.transport import PeerEndpoint
+from nbq.transport import PeerEndpoint, PeerTransport
 from nbq.version import versions
 
 __all__ = ["EngineOptions", "Supervisor", "run_engine"]
@@ -100,14 +101,15 @@ class Supervisor:
         tunnel: What the connection goes through, or None.
     """
 
-    # What an engine inside this process has in place of real time and of processes (nbq.local).
+    # What an engine inside this process has in place of real time, processes and a folder (nbq.local).
     _clock: Callable[[], float] = staticmethod(time.monotonic)
     _spawn: Callable[[dict[str, str], pipe.Init], Child] = staticmethod(Child)
+    _folder: Callable[[str], Path] = staticmethod(temporary_dir)
 
     def __init__(
         self,
         options: EngineOptions,
-        endpoint: PeerEndpoint,
+        endpoint: PeerTransport,
         say: Callable[[str], None],
         tunnel: Tunnel | None = None,
     ) -> None:
@@ -130,7 +132,7 @@ class Supervisor:
         self._children: list[Child | None] = [None] * options.slots
         self._failures = [0] * options.slots
         self._start_at_s = [0.0] * options.slots
-        self._temporary = temporary_dir("engine")
+        self._temporary = self._folder("engine")
         self._blobs = str(self._temporary)
         self._traffic = BlobTraffic(self._temporary)
         self._pending: dict[str, list[tuple[int, Ended, set[str]]]] = {}

@@ -1,0 +1,276 @@
+"""The engine inside this process: the real supervisor, over slots that are objects instead of processes.
+
+User code runs when the cluster says so, one element after another, between the turns of everything else; so
+while it runs it may itself wait for other tasks. It cannot be interrupted: a task that is cancelled while it
+runs goes on, and its outcome is dropped; time limits are not enforced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import itertools
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+from nbq.context import current_task
+from nbq.engines import pipe
+from nbq.engines.child import Child
+from nbq.engines.slot import Slot
+from nbq.engines.supervisor import EngineOptions, Supervisor
+from nbq.local.loopback import Clock, LocalEndpoint
+from nbq.settings import Connection
+
+__all__ = ["LocalChild", "LocalEngine"]
+
+_WORDS = 16
+_handles = itertools.count(1)
+_nowhere = os.open(os.devnull, os.O_RDONLY)
+
+
+class _Socket:
+    """One end of a pipe inside this process."""
+
+    def __init__(self) -> None:
+        self.handle = next(_handles)
+        self.other = self
+        self.on_data: Callable[[], object] = bool
+        self._data = bytearray()
+
+    def send(self, data: bytes | bytearray) -> int:
+        """Give all of it to the other end."""
+        self.other._data += data
+        self.other.on_data()
+        return len(data)
+
+    def recv(self, size: int) -> bytes:
+        """Return what there is; raises BlockingIOError if there is nothing."""
+        if not self._data:
+            raise BlockingIOError
+        data = bytes(self._data[:size])
+        del self._data[:size]
+        return data
+
+    def fileno(self) -> int:
+        """Return a number of its own."""
+        return self.handle
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class _Here:
+    """Stands for the process of a slot: this one, which signals must not reach."""
+
+    pid = os.getpid()
+
+    def send_signal(self, number: int) -> None:
+        """Do nothing."""
+
+
+class _Tee(io.TextIOBase):
+    """Standard output or error while an element runs: what it prints is captured, and seen as well.
+
+    Args:
+        capture: What keeps it.
+        stream: Where it would go otherwise.
+    """
+
+    def __init__(self, capture: io.TextIOBase, stream: Any) -> None:
+        self._capture = capture
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text to both."""
+        self._capture.write(text)
+        return int(self._stream.write(text))
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self._stream.flush()
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def fileno(self) -> int:
+        """Return the stream's descriptor, if it has one."""
+        return int(self._stream.fileno())
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """Return the stream's encoding."""
+        return str(self._stream.encoding)
+
+
+class LocalSlot(Slot):
+    """A slot that takes one message at a time, when it is told to."""
+
+    def step(self) -> bool:
+        """Do the next thing that the supervisor said; returns whether there was any."""
+        self._link.read()
+        self._queue.extend(self._link.to_slot())
+        if not self._queue:
+            return False
+        message = self._queue.popleft()
+        if isinstance(message, pipe.Init):
+            self.begin(message)
+            self._link.send(pipe.Hello(os.getpid()))
+        elif isinstance(message, pipe.Work):
+            with self._captured(), _own_context():
+                self.take(message)
+        else:
+            self.take(message)
+        return True
+
+    @contextlib.contextmanager
+    def _captured(self) -> Iterator[None]:
+        out, err = _Tee(self._runner.out, sys.stdout), _Tee(self._runner.err, sys.stderr)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            yield
+
+
+@contextlib.contextmanager
+def _own_context() -> Iterator[None]:
+    """Let an element run as in a process of its own, in the middle of whatever this thread is doing."""
+    outer = dict(vars(current_task))
+    loop = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)  # a task may be a coroutine function
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(loop)
+        vars(current_task).clear()
+        vars(current_task).update(outer)
+
+
+class LocalChild(Child):
+    """A slot as its supervisor has it, inside this process.
+
+    Args:
+        environment: As for a process; not used.
+        init: What it is told first.
+        clock: Virtual time.
+        readable: Takes the number of its pipe when there is something to be read.
+    """
+
+    def __init__(
+        self, environment: dict[str, str], init: pipe.Init, clock: Clock, readable: set[int]
+    ) -> None:
+        self._clock = clock.read_s
+        self._readable = readable
+        self.busy = False
+        """Whether it is in the middle of something, so that this thread waits inside it."""
+        self.lost = ""
+        super().__init__(environment, init)
+
+    def _open(self, environment: dict[str, str]) -> None:
+        ours, theirs = _Socket(), _Socket()
+        ours.other, theirs.other = theirs, ours
+        ours.on_data = lambda: self._readable.add(ours.handle)
+        self.page = memoryview(bytearray(8 * _WORDS)).cast("Q")
+        self.pipe = pipe.Pipe(cast(Any, ours))
+        self.process = cast(Any, _Here())
+        self.slot = LocalSlot(pipe.Pipe(cast(Any, theirs)), self.page, _nowhere)
+        self.slot._clock = self._clock
+
+    def step(self) -> bool:
+        """Let the slot do the next thing that it was told; returns whether there was any."""
+        self.busy = True
+        try:
+            return self.slot.step()
+        finally:
+            self.busy = False
+
+    def lose(self, why: str) -> None:
+        """Be as a process that has died."""
+        self.lost = why
+        self._readable.add(self.fd)
+
+    def receive(self) -> tuple[list[pipe.FromSlot], bool]:
+        """Return what it sent, and whether it is still there."""
+        messages, alive = super().receive()
+        return ([], False) if self.lost else (messages, alive)
+
+    def overdue(self, now_s: float) -> bool:
+        """Return False: there is nothing to kill."""
+        return False
+
+    def kill(self) -> None:
+        """Do nothing: what runs here cannot be stopped."""
+
+    def trim_output(self) -> None:
+        """Do nothing: it has no file of output."""
+
+    def evidence(self) -> str:
+        """Return why it is taken for dead."""
+        return f"its slot {self.lost}"
+
+    def close(self) -> None:
+        """Do nothing: it holds nothing."""
+
+
+def _log(text: str) -> None:
+    logging.getLogger("nbq").info("local engine: %s", text)
+
+
+class LocalEngine(Supervisor):
+    """One engine inside this process.
+
+    Args:
+        connection: The hub's name and the keys.
+        endpoint: The connection to the hub.
+        clock: Virtual time.
+        name: Its name.
+        slots: How many elements it has at a time.
+        queues: What it takes work from.
+        folder: Where temporary files lie.
+    """
+
+    def __init__(
+        self, connection: Connection, endpoint: LocalEndpoint, clock: Clock, name: str, slots: int,
+        queues: list[str], folder: Path,
+    ) -> None:  # fmt: skip
+        self._clock = clock.read_s
+        self._folder = lambda kind: folder
+        self._spawn = lambda environment, init: LocalChild(environment, init, clock, endpoint.readable)
+        self._local_endpoint = endpoint
+        super().__init__(EngineOptions(connection, slots, queues, name=name), endpoint, _log)
+        for number in range(slots):
+            self._start(number)
+        self._hello(clock.mono_s)
+
+    @property
+    def children(self) -> list[LocalChild]:
+        """Return its slots."""
+        return [child for child in self._children if isinstance(child, LocalChild)]
+
+    @property
+    def has_news(self) -> bool:
+        """Return whether the hub or a slot has said something that it has not heard."""
+        return bool(self._local_endpoint.inbox or self._local_endpoint.readable)
+
+    def turn(self) -> None:
+        """Take in what hub and slots said, and say what follows."""
+        self._turn()
+
+    def serve(self, queues: list[str]) -> None:
+        """Take work from these queues too."""
+        self.session.info.queues.extend(queues)
+        self._hello(self._clock())
+
+    def step(self) -> bool:
+        """Let a slot that is free do the next thing; returns whether any had something to do."""
+        return any(child.step() for child in self.children if not child.busy)
+
+    def lose(self) -> None:
+        """Be gone without a word."""
+        self._local_endpoint.close()
+
+    def _watch_hub(self, now_s: float) -> None:
+        """Do nothing: the hub is here, however far the clock was moved."""

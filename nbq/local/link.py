@@ -1,0 +1,103 @@
+"""The client's connection inside this process: who waits lets the cluster go on, one step after another.
+
+So nothing happens behind the back of who submits: tasks run while somebody waits for something. Timeouts are
+in virtual time. Any number of threads may wait; one of them at a time lets the cluster go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from nbq.core.model import Graph
+from nbq.errors import NbqError, UsageError
+from nbq.link import Link
+from nbq.local.loopback import LocalEndpoint
+from nbq.replica import Replica
+from nbq.settings import Connection
+
+if TYPE_CHECKING:
+    from nbq.local.cluster import LocalCluster
+
+__all__ = ["LocalLink"]
+
+
+class LocalLink(Link):
+    """A client's connection to a local cluster.
+
+    Args:
+        cluster: What goes on while this waits.
+        connection: The hub's name and the keys.
+    """
+
+    _threaded = False
+
+    def __init__(self, cluster: LocalCluster, connection: Connection) -> None:
+        self._cluster = cluster
+        self.latest = b""
+        """The run that was submitted last."""
+        self._clock = cluster.clock.read_s
+        self._folder = lambda kind: cluster.folder
+        super().__init__(connection, 1.0)
+
+    def _open(self, connection: Connection) -> LocalEndpoint:  # type: ignore[override]
+        return LocalEndpoint(self._cluster.loopback, self._cluster.exchange)
+
+    def _new_replica(self, run: bytes, graph: Graph | None) -> Replica:
+        self.latest = run
+        return super()._new_replica(run, graph)
+
+    def turn(self) -> None:
+        """Send what there is to send, and take in what has arrived."""
+        self._turn(0.0)
+
+    def _until(self, done: Callable[[], object], timeout: float | None) -> bool:
+        until_s = None if timeout is None else self._clock() + timeout
+        while not done():
+            if self._lost is not None:
+                raise self._lost
+            if self.closed:
+                raise UsageError("this client of a local cluster is closed: make another one")
+            with self._cluster.lock:
+                if not done() and not self._cluster.step(until_s):
+                    return bool(done())
+            self._callbacks.call_due()
+        return True
+
+    def _watch_hub(self, now_s: float) -> None:
+        """Do nothing: the hub is here, however far the clock was moved."""
+
+    def future(self, replica: Replica, done: Callable[[], object]) -> asyncio.Future[None]:
+        """Return a future of the running event loop; another thread waits in its stead."""
+        future = super().future(replica, done)
+        if not future.done():
+            threading.Thread(target=self._serve_future, args=(replica, done), daemon=True).start()
+        return future
+
+    def _serve_future(self, replica: Replica, done: Callable[[], object]) -> None:
+        try:
+            self.wait(replica, done, None)
+        except NbqError as error:
+            with self._lock:
+                replica.error = replica.error or error
+                self._callbacks.touch(replica.run)
+        self._callbacks.call_due()
+
+    def close(self) -> None:
+        """Tell the hub that this client goes, and hang up."""
+        if self.closed:
+            return
+        with contextlib.suppress(NbqError):
+            self._turn(0.0)
+        self._closing = True
+        with self._changed:
+            self._callbacks.give_up(UsageError("this client of a local cluster is closed"))
+        self._callbacks.call_due()
+        self._cluster.hung_up(self)
+        self._end()
+
+    def _end(self) -> None:
+        self._endpoint.close()
