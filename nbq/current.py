@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nbq.canvas import Plan, bind_submitter
+from nbq.canvas import Plan, bind_applier, bind_submitter
 from nbq.canvas.options import bind_defaults, bind_timezone
 from nbq.configuration import Settings, current_settings, override, zone
 from nbq.routes import Router
@@ -111,6 +111,13 @@ def _submit(plan: Plan) -> Any:
     return current_client().submit_plan(plan)
 
 
+def _apply(plan: Plan) -> Any:
+    from nbq.local import apply_plan  # a whole cluster: only when it is used
+
+    return apply_plan(plan)
+
+
 bind_submitter(_submit)
+bind_applier(_apply)
 bind_defaults(current_router)
 bind_timezone(lambda: zone(current_router().settings.timezone))

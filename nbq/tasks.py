@@ -158,6 +158,12 @@ class Task(Traits, Actions, Generic[P, R]):
         """Submit a call with options; as ``Signature.apply_async``."""
         return current_client().submit_task(self, tuple(args), dict(kwargs or {}), options)
 
+    def apply(
+        self, args: tuple[Any, ...] | list[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> Any:
+        """Run a call here, in this process; as ``Signature.apply``."""
+        return Signature(self, args, kwargs).apply(**options)
+
     def s(self, *args: Any, **kwargs: Any) -> Signature:
         """Return the signature of a call; what it is fed goes before these arguments."""
         return Signature(self, args, kwargs)

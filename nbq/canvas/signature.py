@@ -22,6 +22,7 @@ __all__ = [
     "Canvas",
     "Signature",
     "TaskRef",
+    "bind_applier",
     "bind_registry",
     "bind_submitter",
     "call_text",
@@ -54,12 +55,18 @@ class _Hooks:
     """How canvases reach what they must not import."""
 
     submit: Callable[[Plan], Any] | None = None
+    apply: Callable[[Plan], Any] | None = None
     lookup: Callable[[str], TaskRef | None] | None = None
 
 
 def bind_submitter(submit: Callable[[Plan], Any]) -> None:
     """Let ``submit`` send the plans of all canvases; what it returns is the result object."""
     _Hooks.submit = staticmethod(submit)
+
+
+def bind_applier(apply: Callable[[Plan], Any]) -> None:
+    """Let ``apply`` run the plans of all canvases in this process; it returns their result objects."""
+    _Hooks.apply = apply
 
 
 def bind_registry(lookup: Callable[[str], TaskRef | None]) -> None:
@@ -218,15 +225,36 @@ class Canvas:
 
         An empty chain does nothing and returns None.
         """
+        return self._plan_for(_Hooks.submit, args, kwargs, options)
+
+    def apply(
+        self,
+        args: tuple[Any, ...] | list[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Run it here, in this process, as a cluster would; return its result object, which has ended.
+
+        Arguments and options are as for ``apply_async``. Delays pass in virtual time: they take none.
+        """
+        return self._plan_for(_Hooks.apply, args, kwargs, options)
+
+    def _plan_for(
+        self,
+        hook: Callable[[Plan], Any] | None,
+        args: tuple[Any, ...] | list[Any],
+        kwargs: Mapping[str, Any] | None,
+        options: dict[str, Any],
+    ) -> Any:
         from nbq.canvas.plan import plan  # it knows canvases, so they meet here
         from nbq.canvas.shapes import is_nothing
 
         if is_nothing(self):
             return None
         planned = plan(self, args, kwargs, **options)
-        if _Hooks.submit is None:
+        if hook is None:
             raise InvalidSignature("nothing can be submitted before nbq.client is imported")
-        return _Hooks.submit(planned)
+        return hook(planned)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Submit it; a Signature runs here instead."""

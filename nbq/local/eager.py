@@ -16,7 +16,8 @@ from nbq.canvas import Plan
 from nbq.core.scheduler import Limits
 from nbq.errors import Standstill
 from nbq.local.cluster import LocalClient, LocalCluster
-from nbq.results import AsyncResult, MapResult
+from nbq.results import AsyncResult
+from nbq.resultsets import MapResult
 from nbq.tasks import Task
 
 __all__ = ["EagerClient", "apply_plan", "eager_client"]

@@ -14,13 +14,15 @@ import itertools
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextvars import Context
 from pathlib import Path
 from typing import Any, cast
 
-from nbq.context import current_task
+from nbq.context import here
 from nbq.engines import pipe
 from nbq.engines.child import Child
+from nbq.engines.runner import Runner
 from nbq.engines.slot import Slot
 from nbq.engines.supervisor import EngineOptions, Supervisor
 from nbq.local.loopback import Clock, LocalEndpoint
@@ -122,31 +124,30 @@ class LocalSlot(Slot):
             self.begin(message)
             self._link.send(pipe.Hello(os.getpid()))
         elif isinstance(message, pipe.Work):
-            with self._captured(), _own_context():
-                self.take(message)
+            Context().run(self._isolated, message)
         else:
             self.take(message)
         return True
 
-    @contextlib.contextmanager
-    def _captured(self) -> Iterator[None]:
-        out, err = _Tee(self._runner.out, sys.stdout), _Tee(self._runner.err, sys.stderr)
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            yield
+    def begin(self, init: pipe.Init) -> None:
+        """Be ready to run elements."""
+        self._key = init.payload_key
+        self._runner = Runner(
+            init.payload_key, init.engine, init.element_limit, self._output, self._say, self._aborted, True
+        )
 
-
-@contextlib.contextmanager
-def _own_context() -> Iterator[None]:
-    """Let an element run as in a process of its own, in the middle of whatever this thread is doing."""
-    outer = dict(vars(current_task))
-    loop = asyncio._get_running_loop()
-    asyncio._set_running_loop(None)  # a task may be a coroutine function
-    try:
-        yield
-    finally:
-        asyncio._set_running_loop(loop)
-        vars(current_task).clear()
-        vars(current_task).update(outer)
+    def _isolated(self, work: pipe.Work) -> None:
+        """Run elements as in a process of their own, in the middle of whatever this thread is doing."""
+        captured = self._runner.captured
+        out, err = _Tee(captured.out, sys.stdout), _Tee(captured.err, sys.stderr)
+        running, loop = here.running, asyncio._get_running_loop()
+        asyncio._set_running_loop(None)  # a task may be a coroutine function
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                self.take(work)
+        finally:
+            asyncio._set_running_loop(loop)
+            here.running = running
 
 
 class LocalChild(Child):
@@ -237,7 +238,7 @@ class LocalEngine(Supervisor):
         queues: list[str], folder: Path,
     ) -> None:  # fmt: skip
         self._clock = clock.read_s
-        self._folder = lambda kind: folder
+        self._folder = lambda kind: folder / kind  # all blobs are in the hub's
         self._spawn = lambda environment, init: LocalChild(environment, init, clock, endpoint.readable)
         self._local_endpoint = endpoint
         super().__init__(EngineOptions(connection, slots, queues, name=name), endpoint, _log)

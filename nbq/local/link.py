@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from nbq.core.model import Graph
+from nbq.core.model import NONE, Graph
 from nbq.errors import NbqError, UsageError
 from nbq.link import Link
 from nbq.local.loopback import LocalEndpoint
@@ -40,7 +40,7 @@ class LocalLink(Link):
         self.latest = b""
         """The run that was submitted last."""
         self._clock = cluster.clock.read_s
-        self._folder = lambda kind: cluster.folder
+        self._folder = lambda kind: cluster.folder / kind  # all blobs are in the hub's
         super().__init__(connection, 1.0)
 
     def _open(self, connection: Connection) -> LocalEndpoint:  # type: ignore[override]
@@ -70,20 +70,22 @@ class LocalLink(Link):
     def _watch_hub(self, now_s: float) -> None:
         """Do nothing: the hub is here, however far the clock was moved."""
 
-    def future(self, replica: Replica, done: Callable[[], object]) -> asyncio.Future[None]:
-        """Return a future of the running event loop; another thread waits in its stead."""
-        future = super().future(replica, done)
-        if not future.done():
-            threading.Thread(target=self._serve_future, args=(replica, done), daemon=True).start()
-        return future
+    def call_when(self, replica: Replica, done: Callable[[], object], callback: Callable[[], object]) -> None:
+        """Call a function once something holds of a run.
 
-    def _serve_future(self, replica: Replica, done: Callable[[], object]) -> None:
+        A coroutine, which waits without letting anything go on, has another thread do so.
+        """
+        super().call_when(replica, done, callback)
+        if asyncio._get_running_loop() is not None and not done() and replica.error is None:
+            threading.Thread(target=self._serve_for, args=(replica, done), daemon=True).start()
+
+    def _serve_for(self, replica: Replica, done: Callable[[], object]) -> None:
         try:
             self.wait(replica, done, None)
         except NbqError as error:
             with self._lock:
                 replica.error = replica.error or error
-                self._callbacks.touch(replica.run)
+                self._callbacks.touch(replica.run, NONE)
         self._callbacks.call_due()
 
     def close(self) -> None:

@@ -77,7 +77,7 @@ LAYERS = {
     "tasks": "annotations canvas.* configuration context current errors functions traits",
     "annotations": "canvas.* configuration errors",
     "routes": "annotations canvas.* configuration core.* errors tasks",
-    "current": "canvas.* client configuration routes",
+    "current": "canvas.* client configuration local.* routes",
     "session": "blocks core.* wire",
     "replica": "blocks core.* errors payload",
     "batch": "canvas.* core.* errors frames payload replica tasks wire",
@@ -94,6 +94,10 @@ LAYERS = {
     "client": "batch canvas.* configuration context core.* current errors functions link payload"
     " publishing results resultsets routes settings signals tasks wire",
     "cluster": "client configuration errors security settings",
+    # A whole cluster in one process, for apply(), eager mode and tests (docs/adr/0008).
+    "local.*": "blobs canvas.* client context core.* current engines.* errors hub journal link local.*"
+    " replica results resultsets settings tasks transport version wire",
+    "testing": "canvas.* core.* errors local.* results resultsets",
     # What users reach all of it by.
     "": "*",
     "__main__": "cli.*",
@@ -129,6 +133,10 @@ PURE = frozenset(
 CLOCKS = {"now", "utcnow", "today"}
 
 
+# Brings a hub and an engine into the process of a client, when it asks for that, and only then.
+ON_PURPOSE = "nbq.local"
+
+
 def short(name: str) -> str:
     return name.removeprefix("nbq").removeprefix(".")
 
@@ -156,7 +164,7 @@ def reached(name: str) -> set[str]:
     waiting = [name]
     while waiting:
         for part in imports(waiting.pop()):
-            if part.startswith("nbq.") and part not in found:
+            if part.startswith("nbq.") and part not in found and part != ON_PURPOSE:
                 found.add(part)
                 waiting.append(part)
     return {short(part) for part in found}
