@@ -43,8 +43,9 @@ class _Scheduler(Scheduler):
     """The scheduler, which also says when elements are due."""
 
     def due_s(self, now: Now) -> float | None:
-        """Return in how many seconds something is due or expires; None if nothing ever is."""
-        return self._deadlines.due_s(now)
+        """Return in how many seconds an element is due, expires or may start; None if none ever is."""
+        waits = (self._deadlines.due_s(now), self._granting.wait_s(now))
+        return min((wait for wait in waits if wait is not None), default=None)
 
 
 class _Hub(Hub):

@@ -118,13 +118,14 @@ class LocalEndpoint:
 
 
 class MemoryStore:
-    """A store that nothing is recovered from: blocks and functions while they are needed, no facts."""
+    """A store that nothing is recovered from: blocks, functions and saved results, no facts."""
 
     def __init__(self) -> None:
         self.store_id = os.urandom(16)
         self.epoch = 1
         self._blocks: dict[int, dict[int, bytes]] = {}
         self._functions: dict[bytes, bytes] = {}
+        self._saved: dict[str, bytes] = {}
 
     def recover(self) -> Iterator[Fact]:
         """Yield nothing."""
@@ -139,6 +140,9 @@ class MemoryStore:
             self._blocks.pop(run, None)
         for address in batch.orphans:
             self._functions.pop(address, None)
+        self._saved.update(batch.saved)
+        for name in [name for name, body in batch.saved.items() if not body]:
+            del self._saved[name]
         for fact in batch.facts:
             if isinstance(fact, Forgotten):
                 self._blocks.pop(fact.run, None)
@@ -157,3 +161,11 @@ class MemoryStore:
     def addresses(self) -> list[bytes]:
         """Return the addresses of all functions that were committed."""
         return list(self._functions)
+
+    def saved(self, name: str) -> bytes | None:
+        """Return what a client keeps under an id, or None."""
+        return self._saved.get(name)
+
+    def saved_count(self) -> int:
+        """Return how much clients keep under ids."""
+        return len(self._saved)
