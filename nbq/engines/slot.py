@@ -26,7 +26,7 @@ from nbq.engines.ending import Ended
 from nbq.engines.runner import Batch, Halted, Runner, is_large, large
 from nbq.errors import NbqError
 
-__all__ = ["main"]
+__all__ = ["Slot", "main"]
 
 _SEND_S = 0.005
 _SEND_BYTES = 32 * 1024

@@ -13,12 +13,15 @@ import os
 import shutil
 import threading
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from nbq import current
 from nbq.blobs import BlobFolder
 from nbq.client import Client
-from nbq.core.model import Now
+from nbq.core.model import Now, State
+from nbq.core.queries import shown_state
 from nbq.core.scheduler import Limits, Scheduler
 from nbq.errors import Standstill, UsageError
 from nbq.hub import Hub, HubInfo
@@ -65,9 +68,16 @@ class LocalCluster:
         slots: How many tasks run at a time (as far as that can be told apart: one runs after another).
         queues: What the engine takes work from; None for whatever queue is named.
         limits: The bounds of the hub.
+        settings: Settings for the calls of its client, over those of the process.
     """
 
-    def __init__(self, slots: int = 1, queues: list[str] | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        slots: int = 1,
+        queues: list[str] | None = None,
+        limits: Limits | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
         self.clock = Clock()
         self.loopback = Loopback()
         self.lock = threading.RLock()
@@ -96,7 +106,7 @@ class LocalCluster:
             limits,
         )  # fmt: skip
         self.add_engine()
-        self.client = LocalClient(self)
+        self.client = LocalClient(self, settings)
 
     # -------------------------------------------------------------- who takes part
 
@@ -245,10 +255,10 @@ class LocalCluster:
         fleet = scheduler.ledger.fleet
         unserved = [q.name for q in scheduler.queues.values() if q.queued and not fleet.serving(q.name)]
         text = f"{scheduler.ledger.left} tasks have not ended, and nothing can happen any more"
-        if unserved:
-            return f"{text}: no engine serves {', '.join(map(repr, unserved))}"
         if not self.engines:
             return f"{text}: there is no engine left"
+        if unserved:
+            return f"{text}: no engine serves {', '.join(map(repr, unserved))}"
         if any(child.busy for engine in self.engines for child in engine.children):
             return f"{text}: every slot runs a task that waits for others; give the cluster more slots"
         return text
@@ -265,6 +275,16 @@ class LocalCluster:
             while run in known and known[run].left:
                 self.step()
             self._calm()
+
+    def states(self, run: bytes) -> dict[str, int]:
+        """Return how many tasks of a run are in each state; links that were not called for do not count."""
+        counts: dict[str, int] = {}
+        for node in self.hub.scheduler.ledger.by_id[run].nodes:
+            for state in node.state:
+                if state != State.SKIPPED:
+                    name = shown_state(state)
+                    counts[name] = counts.get(name, 0) + 1
+        return counts
 
     def _calm(self) -> None:
         """Let everybody hear what there is to be heard."""
@@ -318,12 +338,13 @@ class LocalClient(Client):
 
     Args:
         cluster: The cluster.
+        settings: Settings for its calls, over those of the process.
     """
 
-    def __init__(self, cluster: LocalCluster) -> None:
+    def __init__(self, cluster: LocalCluster, settings: Mapping[str, Any] | None = None) -> None:
         self.cluster = cluster
         self._local_link = link = cluster.link()
-        super().__init__(link.connection, link=link)
+        super().__init__(link.connection, settings=settings, link=link)
         current.forget(self)
         atexit.unregister(self.close)  # nobody need know of what was not waited for: it never ran
 
@@ -334,6 +355,10 @@ class LocalClient(Client):
             Standstill: It cannot.
         """
         self.cluster.finish(self._local_link.latest)
+
+    def states_of_latest(self) -> dict[str, int]:
+        """Return how many tasks of what was submitted last are in each state; skipped ones do not count."""
+        return self.cluster.states(self._local_link.latest)
 
 
 def _identify(_user: str | None, token: bytes) -> tuple[str, Role] | None:

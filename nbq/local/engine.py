@@ -168,12 +168,14 @@ class LocalChild(Child):
         self.busy = False
         """Whether it is in the middle of something, so that this thread waits inside it."""
         self.lost = ""
+        """Why it is taken for dead."""
+        self._ran: tuple[int, int] | None = None
         super().__init__(environment, init)
 
     def _open(self, environment: dict[str, str]) -> None:
         ours, theirs = _Socket(), _Socket()
         ours.other, theirs.other = theirs, ours
-        ours.on_data = lambda: self._readable.add(ours.handle)
+        ours.on_data = lambda: None if self.lost else self._readable.add(ours.handle)
         self.page = memoryview(bytearray(8 * _WORDS)).cast("Q")
         self.pipe = pipe.Pipe(cast(Any, ours))
         self.process = cast(Any, _Here())
@@ -190,8 +192,14 @@ class LocalChild(Child):
 
     def lose(self, why: str) -> None:
         """Be as a process that has died."""
-        self.lost = why
-        self._readable.add(self.fd)
+        if not self.lost:
+            self._ran = self.running()
+            self.lost = why
+            self._readable.add(self.fd)
+
+    def running(self) -> tuple[int, int] | None:
+        """Return token and index of the element that it runs, or ran when it was lost."""
+        return self._ran if self.lost else super().running()
 
     def receive(self) -> tuple[list[pipe.FromSlot], bool]:
         """Return what it sent, and whether it is still there."""

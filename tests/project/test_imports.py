@@ -97,7 +97,7 @@ LAYERS = {
     # A whole cluster in one process, for apply(), eager mode and tests (docs/adr/0008).
     "local.*": "blobs canvas.* client context core.* current engines.* errors hub journal link local.*"
     " replica results resultsets settings tasks transport version wire",
-    "testing": "canvas.* core.* errors local.* results resultsets",
+    "testing": "canvas.* local.* signals tasks",
     # What users reach all of it by.
     "": "*",
     "__main__": "cli.*",
@@ -118,6 +118,7 @@ THIRD_PARTY = {
     "redis": "stores.redis",
     "sqlalchemy": "stores.sql",
     "psutil": "settings engines.*",
+    "pytest": "testing",
     "click": "cli.*",
     "rich": "cli.* demo.*",
     "IPython": "magics widgets.*",
