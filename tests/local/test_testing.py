@@ -75,7 +75,7 @@ def test_any_queue_is_served_unless_they_are_named(nbq_cluster: ClusterUnderTest
 @pytest.mark.parametrize("lost", ["lose_engine", "lose_slot"])
 def test_what_ran_where_something_is_lost_runs_again(nbq_cluster: ClusterUnderTest, lost: str) -> None:
     clusters[:] = [nbq_cluster]
-    assert (loses.delay(lost).get(), seen) == (2, [1, 2])
+    assert (loses.s(lost).delay().get(), seen) == (2, [1, 2])
 
 
 def test_without_an_engine_nothing_happens(nbq_cluster: ClusterUnderTest) -> None:
