@@ -238,7 +238,8 @@ class Runner:
         work: Any = running.work
         run, node = work.place
         where = payload.origin("note", run, node, running.index)
-        block = payload.seal(self._key, where, [payload.dumps(meta, "meta", _NOTE_LIMIT)])
+        element = payload.dumps(meta, "meta", _NOTE_LIMIT, running.writes)
+        block = payload.seal(self._key, where, [element], serializer=running.writes)
         self._send(Noted(work.token, running.index, state, block))
 
     def add(self, running: Running, canvas: object, replaces: bool) -> None:
