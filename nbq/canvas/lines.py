@@ -80,7 +80,10 @@ class Lines:
     def of(self, canvas: Canvas, given: Given, depth: int) -> Line | None:
         """Return the line that a canvas is, or None if it is none."""
         if isinstance(canvas, Signature):
-            return self.along([(canvas, given)], depth)
+            if canvas.options or given.options or self._defaults.asks:
+                return self.along([(canvas, given)], depth)
+            step = self._step(canvas, given)  # nearly all members of large groups
+            return Line([step], (), step.key)
         if not isinstance(canvas, chain):
             return None
         steps = steps_of(canvas, given.into(canvas), depth)

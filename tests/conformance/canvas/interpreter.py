@@ -42,13 +42,14 @@ def evaluate(
             return Failed(broken) if broken else call(canvas.task, mine, canvas.kwargs)
         case group():
             members = unrolled(canvas, mine)
-            values = Many(evaluate(member, call, given, broken) for member, given in members)
-            if len(values) == 1 and isinstance(members[0][0], chain | chord) and isinstance(values[0], Many):
-                return values[0]
-            return Failed(broken) if broken and not values else values
+            values = fan(members, call, broken)
+            alone = (
+                isinstance(values, Many) and len(members) == 1 and isinstance(members[0][0], chain | chord)
+            )
+            return values[0] if alone and isinstance(values[0], Many) else values
         case chord(header=header, body=body):
             members = unrolled(header, own(header, mine))
-            values = Many(evaluate(member, call, given, broken) for member, given in members)
+            values = fan(members, call, broken)
             if isinstance(body, group) and not unrolled(body, ()):
                 return values
             bad = (failures(values) if canvas.propagate else frozenset()) | broken
@@ -63,6 +64,11 @@ def evaluate(
                 given, broken = (value,), failures(value)
             return value
     raise AssertionError(canvas)
+
+
+def fan(members: list[tuple[Canvas, Prefix]], call: Call, broken: frozenset[Any]) -> Many | Failed:
+    values = Many(evaluate(member, call, given, broken) for member, given in members)
+    return values if values or not broken else Failed(broken)
 
 
 def own(canvas: Canvas, prefix: Prefix) -> Prefix:
