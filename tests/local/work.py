@@ -86,3 +86,11 @@ def loses(self, under_test_name):
 
 
 clusters: list[Any] = []
+
+
+@nbq.task(bind=True)
+def stubborn(self, times, *args):
+    """Give what it is given, after so many retries."""
+    if self.request.retries < times:
+        raise self.retry(countdown=60)
+    return list(args)
