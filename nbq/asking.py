@@ -13,14 +13,20 @@ from nbq import wire
 from nbq.core.views import ElementView
 from nbq.errors import UnknownResult
 from nbq.replica import Replica
+from nbq.stores.used import UsedStore
 
 __all__ = ["Asking", "M"]
 
 M = TypeVar("M", wire.Ask, wire.Cancel, wire.Forget, wire.Abort, wire.Save)
 
+_ENDED = {"SUCCESS", "FAILURE", "REVOKED"}
+
 
 class Asking(ABC):
     """The questions and requests of a client."""
+
+    stored = UsedStore("")
+    """Where values lie that the hub only names."""
 
     @abstractmethod
     def answer(self, message: M) -> wire.Answer:
@@ -33,6 +39,22 @@ class Asking(ABC):
         Raises:
             NbqError: It did not take it.
         """
+
+    @abstractmethod
+    def complete(self, replica: Replica, nodes: list[int]) -> None:
+        """Wait until it is known how all elements of nodes ended, which have."""
+
+    def _learn_stored(self, replica: Replica) -> None:
+        """Have the replica of a finished run know which blocks lie in the store."""
+        rows = self.rows(replica)
+        if replica.graph is None or not all(_ENDED.issuperset(row) for row in rows):
+            return  # the hub says why it cannot be forgotten
+        sizes = [spec.size for spec in replica.graph.nodes]
+        # Of a node that was skipped in part, the rest expires.
+        whole = [
+            n for n, (row, size) in enumerate(zip(rows, sizes, strict=False)) if sum(row.values()) == size
+        ]
+        self.complete(replica, whole)
 
     def element(self, replica: Replica, node: int, index: int) -> ElementView:
         """Return what the hub knows of an element, after its run was acknowledged."""
@@ -85,6 +107,14 @@ class Asking(ABC):
         return self.answer(wire.Save(0, own, data)).count
 
     def forget(self, replica: Replica) -> None:
-        """Let the hub drop a finished run."""
+        """Let the hub drop a finished run, and the result store its values.
+
+        Raises:
+            ResultStoreError: The store does not answer; the hub has dropped the run all the same.
+        """
         self.accepted(replica)
+        if self.stored:
+            self._learn_stored(replica)
         self.answer(wire.Forget(0, replica.run))
+        if self.stored and replica.stored:
+            self.stored.opened().delete(replica.stored)

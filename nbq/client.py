@@ -27,6 +27,7 @@ from nbq.resultsets import GroupResult, MapResult, ResultSet
 from nbq.routes import NOTHING_SAID, Router, Way
 from nbq.settings import Connection, find_connection, live_runtime
 from nbq.signals import after_task_publish, before_task_publish
+from nbq.stores.used import UsedStore
 from nbq.tasks import Task, registered
 
 R = TypeVar("R", AsyncResult, GroupResult, MapResult)
@@ -101,6 +102,7 @@ class Client:
         self._router()  # what is wrong with the settings is said before anything is opened
         self._link = link or Link(connection, timeout)
         self._link.accept = frozenset(self.settings.accept_content)
+        self._link.stored = UsedStore(self.settings.result_backend)
         self._cache = FunctionCache()
         self._functions: dict[bytes, tuple[bytes, bytes]] = {}
         """By payload of a function: its address, and what is sent of it."""
@@ -441,6 +443,7 @@ class Client:
             warnings.warn(f"nbq: a submit was refused: {error}", stacklevel=2)
         finally:  # a warning may be an error
             self._link.close()
+            self._link.stored.close()
             current.forget(self)
             atexit.unregister(self.close)
 

@@ -20,6 +20,7 @@
     ├── IntegrityError            a payload is not what its maker sealed
     ├── ContentDisallowed         (also ValueError)  a payload's serializer is not in accept_content
     ├── ResultStoreError          a result store beside the hub's own failed
+    │   └── ResultGone            it holds a value no more
     ├── Standstill                what is waited for can never happen (in a local cluster)
     └── TaskError                 how a task ended; carries task_id
         ├── TaskFailed            the original exception could not be rebuilt here
@@ -55,6 +56,7 @@ __all__ = [
     "Refused",
     "Reject",
     "RemoteTraceback",
+    "ResultGone",
     "ResultStoreError",
     "Retry",
     "SettingsError",
@@ -176,6 +178,10 @@ class ContentDisallowed(NbqError, ValueError):
 
 class ResultStoreError(NbqError):
     """A result store beside the hub's own cannot be written or read now."""
+
+
+class ResultGone(ResultStoreError):
+    """A result store does not hold a value any more: it expired, was deleted, or had to make room."""
 
 
 class Standstill(NbqError):

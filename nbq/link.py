@@ -404,7 +404,7 @@ class Link(Asking):
             self._session.submit(batch.functions, stages, submit, {0: graph.nodes[0].size}, ready=ready)
 
     def _new_replica(self, run: bytes, graph: Graph | None) -> Replica:
-        replica = Replica(run, graph, self._key, self._blob, self.accept)
+        replica = Replica(run, graph, self._key, self._content, self.accept)
         self._replicas[run] = self._pinned[run] = replica
         return replica
 
@@ -505,14 +505,22 @@ class Link(Asking):
         """
         return self._until(done, timeout)
 
+    def complete(self, replica: Replica, nodes: list[int]) -> None:
+        """Wait until it is known how all elements of nodes ended, which have."""
+        self.watch(replica, nodes)
+        self.wait(replica, lambda: not any(replica.node(node).left for node in nodes), _ASK_S)
+
     def _excuse(self, replica: Replica, done: Callable[[], object]) -> None:
         """Note why nothing more will be known of a run, if that is so."""
         with self._lock:
             if not done() and (self.closed or self._lost is not None):
                 replica.error = replica.error or self._lost or UsageError(_CLOSED)
 
-    def _blob(self, name: str) -> mmap.mmap:
-        """Return the content of a blob; fetch it first, and keep no file of it, if the hub is elsewhere."""
+    def _content(self, block: wire.Block) -> bytes | mmap.mmap:
+        """Return a block's content; a file of a hub elsewhere is fetched first, and not kept."""
+        name = block.blob
+        if block.store:
+            return self.stored.content(name, block.store)
         if self.welcome is not None and self.welcome.blobs:
             return payload.map_blob(Path(self.welcome.blobs), name)
         with self._lock:

@@ -245,6 +245,11 @@ def seal(
     return _mac(key, place, [body]) + body
 
 
+def block_name(block: bytes) -> str:
+    """Return the name of a sealed block, as that of a blob: its seal."""
+    return block[:_MAC].hex()
+
+
 def seal_large(
     key: bytes,
     place: bytes,

@@ -65,7 +65,7 @@ class Replica:
         run: Its id.
         graph: Its graph; for a batch of separate calls, filled in when the batch is closed.
         key: The payload key, or b"" for viewers.
-        blobs: Returns the content of a blob, by its name; called once for each.
+        contents: Returns the content of a block that is a file or in a result store; called once for each.
         accept: The serializers of values that may be read (``accept_content``); None for all.
     """
 
@@ -74,7 +74,7 @@ class Replica:
         run: bytes,
         graph: Graph | None,
         key: bytes,
-        blobs: Callable[[str], mmap.mmap],
+        contents: Callable[[Block], bytes | mmap.mmap],
         accept: Collection[str] | None = None,
     ) -> None:
         self.run = run
@@ -85,8 +85,10 @@ class Replica:
         self.nodes: dict[int, NodeReplica] = {}
         self.bad = False
         """Whether an element is known that did not succeed."""
+        self.stored: set[str] = set()
+        """The blocks that are known to lie in a result store."""
         self._key = key
-        self._blob = blobs
+        self._content = contents
         self._accept = accept
         self._blocks: dict[int, Block | payload.OpenBlock] = {}
         self._trees: dict[tuple[int, int], Slice | Many] = {}
@@ -107,6 +109,8 @@ class Replica:
         """Take in ends, the blocks that they name, and the values of replaced elements."""
         for block in blocks:
             self._blocks.setdefault(block.number, block)
+            if block.store:
+                self.stored.add(block.blob)
         for alias in became or ():
             self._trees[alias.node, alias.index] = alias.value
         for fact in facts:
@@ -170,7 +174,7 @@ class Replica:
         where = payload.origin("result", *block.place(self.run), block.lo)
         data: Any = block.data
         if block.blob:
-            data = self._blob(block.blob)
+            data = self._content(block)
         found = self._blocks[fact.block] = payload.unseal(self._key, where, data, accept=accept)
         return found
 

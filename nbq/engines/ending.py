@@ -20,17 +20,22 @@ from nbq.errors import (
     IntegrityError,
     NbqError,
     Reject,
+    ResultStoreError,
     Retry,
     TaskRevoked,
     UnknownTask,
 )
 
-__all__ = ["WHOLE", "Ended", "More", "by_error", "by_request", "with_extra"]
+__all__ = ["WHOLE", "Ended", "More", "by_error", "by_request", "later", "with_extra"]
 
 _SUCCESS, _FAILURE, _REVOKED = int(State.SUCCESS), int(State.FAILURE), int(State.REVOKED)
 _RETRY, _WAITING = int(State.RETRY), int(State.WAITING)
 _NOT_THE_USERS = (UnknownTask, IntegrityError, ContentDisallowed)
 """Raised before any code of the user's ran: frames would say nothing."""
+
+_LONGEST = 6
+"""2 to this power is the longest wait for a result store between two attempts, in seconds."""
+_TEXT = 1024
 
 WHOLE = "nbq.whole"
 """A header of the arguments that a retry gave: what the task was fed is among them already."""
@@ -69,6 +74,11 @@ def with_extra(ended: Ended, extra: Extra) -> Ended:
     return state, element, line, structs.replace(more, children=extra.children)
 
 
+def later(attempt: int, text: str) -> Again:
+    """Return the demand for an attempt after a result store failed: none of the task's own retries."""
+    return Again(float(1 << min(max(attempt - 1, 0), _LONGEST)), None, text[:_TEXT], counted=False)
+
+
 def by_error(running: Running, error: BaseException, note: str) -> tuple[Ended, BaseException | None]:
     """Return the end of an element that raised, and the error that this is.
 
@@ -92,6 +102,10 @@ def by_error(running: Running, error: BaseException, note: str) -> tuple[Ended, 
     if isinstance(error, Reject) and error.requeue:
         more = More(again=Again(text=payload.summary(error), counted=False))
         return (_RETRY, b"", "", more), error
+    if type(error) is ResultStoreError and running.call is None and running.work is not None:
+        # What it is fed cannot be read now; it has not begun.
+        text = payload.summary(error)
+        return (_RETRY, b"", "", More(again=later(running.work.attempt, text))), error
     skip: int | None = _own_frames(error)
     expected = running.task is not None and isinstance(error, running.task.throws)
     if expected or isinstance(error, _NOT_THE_USERS):

@@ -19,6 +19,7 @@ from nbq.core.model import NONE, Many, On, Slice
 from nbq.engines.pipe import Feeding, Work
 from nbq.errors import IntegrityError, TaskLost, TaskRevoked, TimeLimitExceeded
 from nbq.request import Request
+from nbq.stores.used import UsedStore
 
 __all__ = ["Failure", "Feeds", "errback_arguments"]
 
@@ -47,6 +48,9 @@ class Feeds:
         key: The payload key.
     """
 
+    stored = UsedStore("")
+    """Where values lie that the hub only names."""
+
     def __init__(self, key: bytes) -> None:
         self._key = key
         self._feeds: OrderedDict[int, Feeding | tuple[bool, Any] | Exception] = OrderedDict()
@@ -72,7 +76,7 @@ class Feeds:
         found = self._feeds[work.token]
         if isinstance(found, Feeding):
             try:
-                found = found.feed.each, _Builder(self._key, found, accept).build(work.on)
+                found = found.feed.each, _Builder(self._key, found, accept, self.stored).build(work.on)
             except Exception as error:  # user code may run while values are unpickled
                 found = error
             self._feeds[work.token] = found
@@ -84,7 +88,9 @@ class Feeds:
 class _Builder:
     """Builds the value of one feed."""
 
-    def __init__(self, key: bytes, feeding: Feeding, accept: Collection[str] | None) -> None:
+    def __init__(
+        self, key: bytes, feeding: Feeding, accept: Collection[str] | None, stored: UsedStore
+    ) -> None:
         self._accept = accept
         self._run = feeding.run
         self._feed = feeding.feed
@@ -92,7 +98,7 @@ class _Builder:
         for block in feeding.feed.blocks:
             run, node = block.place(feeding.run)
             where = payload.origin("result", run, node, block.lo)
-            content = _content(block, feeding.blobs)
+            content = _content(block, feeding.blobs, stored)
             opened = payload.unseal(key, where, content, accept=accept)
             for index in range(block.use_lo, block.use_hi):
                 self._places[block.node, index] = opened.element(index - block.lo), opened.serializer
@@ -210,5 +216,7 @@ def _takes(function: Callable[..., Any], count: int, kwargs: Mapping[str, Any]) 
     return True
 
 
-def _content(block: Block, blobs: str) -> Any:
+def _content(block: Block, blobs: str, stored: UsedStore) -> Any:
+    if block.store:
+        return stored.content(block.blob, block.store)
     return payload.map_blob(Path(blobs), block.blob) if block.blob else block.data

@@ -26,6 +26,7 @@ from nbq.engines.coroutines import Coroutines
 from nbq.engines.ending import Ended
 from nbq.engines.feeds import Failure, Feeds, errback_arguments
 from nbq.engines.pipe import Feeding, FromSlot, FunctionBody, Noted, Results, Work
+from nbq.engines.storing import Storing
 from nbq.errors import ContentDisallowed, IntegrityError, NbqError, SettingsError
 from nbq.tasks import Task, find_task
 from nbq.traits import hooked
@@ -312,8 +313,20 @@ def _result_encoding(work: Work) -> tuple[str, str]:
     return serializer, compression if options.result_compression else ""
 
 
-def large(key: bytes, work: Work, index: int, ended: Ended, seconds: float, extras: bytes) -> Results:
-    """Write a large result, or the large arguments of a retry, as a blob; return the supervisor's message."""
+def large(
+    key: bytes,
+    work: Work,
+    index: int,
+    ended: Ended,
+    seconds: float,
+    extras: bytes,
+    storing: Storing | None = None,
+) -> Results:
+    """Write a large result, or the large arguments of a retry, as a blob; return the supervisor's message.
+
+    Raises:
+        NbqError: The store to which it was to go does not take it.
+    """
     state, element, _, more = ended
     more = more or ending.More()
     states, function = b"", b""
@@ -325,11 +338,15 @@ def large(key: bytes, work: Work, index: int, ended: Ended, seconds: float, extr
     name, parts = payload.seal_large(
         key, where, element, extras, serializer=serializer, compression=compression or "none"
     )
-    payload.write_blob(Path(work.blobs), name, parts)
+    store = ""
+    if storing is not None and kind == "result":
+        store = storing.keep(name, parts)
+    else:
+        payload.write_blob(Path(work.blobs), name, parts)
     size = sum(len(part) for part in parts)
     return Results(
         work.token, index, index + 1, states, [], time.time() - seconds, [seconds], {}, {}, name, size,
-        again=more.again, added=more.added, children=more.children,
+        again=more.again, added=more.added, store=store, children=more.children,
     )  # fmt: skip
 
 

@@ -23,8 +23,11 @@ from nbq import payload, signals
 from nbq.configuration import current_settings
 from nbq.engines import pipe
 from nbq.engines.ending import Ended
+from nbq.engines.pipe import Results
 from nbq.engines.runner import Batch, Halted, Runner, is_large, large
-from nbq.errors import NbqError
+from nbq.engines.storing import Storing
+from nbq.errors import NbqError, SettingsError
+from nbq.stores.used import UsedStore
 
 __all__ = ["Slot", "main"]
 
@@ -44,6 +47,8 @@ class Slot:
         self._output = output
         self._queue: deque[pipe.ToSlot] = deque()
         self._running = False
+        self._storing: Storing | None = None
+        """Where results go first, if not to the hub."""
         self._sent_s = 0.0
         self._thread = threading.get_ident()
         self._sending = threading.Lock()
@@ -55,7 +60,7 @@ class Slot:
         if not isinstance(init, pipe.Init):
             return
         self.begin(init)
-        trouble = _prepare(init)
+        trouble = _prepare(init) or self._open_store()
         self._runner.captured.redirect()
         signal.signal(signal.SIGINT, self._on_interrupt)
         signal.signal(signal.SIGURG, self._on_hurry)
@@ -69,11 +74,25 @@ class Slot:
 
     def begin(self, init: pipe.Init) -> None:
         """Be ready to run elements."""
+        settings = current_settings()
         self._key = init.payload_key
         self._runner = Runner(
             init.payload_key, init.engine, init.element_limit, self._output, self._say, self._aborted
         )
-        self._runner.accept = frozenset(current_settings().accept_content)
+        self._runner.accept = frozenset(settings.accept_content)
+        stored = self._runner.feeds.stored = UsedStore(settings.result_backend)
+        if stored:
+            note = f"on engine {init.engine}"
+            self._storing = Storing(init.payload_key, stored, settings.result_expires, note)
+
+    def _open_store(self) -> str:
+        """Open the result store, if there is one; returns what went wrong."""
+        try:
+            if self._storing is not None:
+                self._runner.feeds.stored.opened()
+        except SettingsError as error:
+            return str(error)
+        return ""
 
     def take(self, message: pipe.ToSlot | None) -> bool:
         """Do what the supervisor says; returns False when that is to end."""
@@ -183,7 +202,7 @@ class Slot:
     def _send(self, next_lo: int) -> None:
         """Send what has ended, and start a new batch."""
         if self._batch.states:
-            self._post(self._batch.results())
+            self._report(self._batch.results())
         self._sent_s = self._clock()
         self._batch = Batch(self._batch.work, next_lo)
 
@@ -192,7 +211,21 @@ class Slot:
     ) -> None:
         output = {0: printed} if printed is not None else {}
         extras = payload.dump_extras(time.time() - seconds, [seconds], output)
-        self._post(large(self._key, work, index, ended, seconds, extras))
+        try:
+            self._post(large(self._key, work, index, ended, seconds, extras, self._storing))
+        except NbqError as error:  # of the result store alone
+            assert self._storing is not None
+            gone = Results(work.token, index, index + 1, b"", [], time.time(), [seconds], {}, output)
+            for results in self._storing.refused(work, gone, error):
+                self._post(results)
+
+    def _report(self, results: Results) -> None:
+        """Send results, which are stored first where there is a store for them."""
+        if self._storing is None:
+            self._post(results)
+            return
+        for one in self._storing.stored(self._batch.work, results):
+            self._post(one)
 
 
 def _prepare(init: pipe.Init) -> str:

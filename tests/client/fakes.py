@@ -22,8 +22,8 @@ def run_id(number: int) -> bytes:
     return number.to_bytes(16, "big")
 
 
-def _no_blobs(name: str) -> mmap.mmap:
-    raise AssertionError(f"nobody asks for blob {name}")
+def _no_blobs(block: Block) -> mmap.mmap:
+    raise AssertionError(f"nobody asks for blob {block.blob}")
 
 
 class FakeLink(Asking):
@@ -60,6 +60,9 @@ class FakeLink(Asking):
 
     def watch(self, replica: Replica, nodes: list[int]) -> None:
         self.watched.append((replica.run, nodes))
+
+    def complete(self, replica: Replica, nodes: list[int]) -> None:
+        self.watch(replica, nodes)
 
     def follow(self, runs: Iterable[bytes], news: deque[tuple[bytes, int]]) -> None:
         for run in runs:

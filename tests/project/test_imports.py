@@ -59,12 +59,14 @@ LAYERS = {
     "engines.child": "engines.pipe",
     "engines.captured": "",
     "engines.coroutines": "",
-    "engines.feeds": "blocks core.* engines.pipe errors payload request",
+    "engines.feeds": "blocks core.* engines.pipe errors payload request stores.*",
     "engines.additions": "batch canvas.* core.* engines.pipe errors frames functions tasks",
     "engines.watching": "context core.* signals traits",
     "engines.ending": "context core.* engines.pipe errors payload",
+    "engines.storing": "core.* engines.ending engines.pipe errors payload stores.*",
     "engines.runner": "context core.* engines.* errors payload signals tasks traits wire",
-    "engines.slot": "configuration engines.ending engines.pipe engines.runner errors payload signals",
+    "engines.slot": "configuration engines.ending engines.pipe engines.runner engines.storing errors payload"
+    " signals stores.*",
     "engines.tunnel": "errors settings",
     "engines.supervisor": "bulk configuration core.* engines.child engines.pipe engines.sealing"
     " engines.session engines.tunnel errors payload settings transport version wire",
@@ -83,7 +85,7 @@ LAYERS = {
     "batch": "canvas.* core.* errors frames payload replica tasks wire",
     "interrupts": "",
     "callbacks": "errors replica",
-    "asking": "core.* errors replica wire",
+    "asking": "core.* errors replica stores.* wire",
     "link": "asking batch bulk callbacks core.* errors interrupts payload replica session settings transport"
     " version wire",
     "walks": "core.* errors",
@@ -92,7 +94,7 @@ LAYERS = {
     "members": "canvas.* core.* ends errors link replica results resultsets",
     "resultsets": "callbacks canvas.* core.* current ends errors link members replica results walks",
     "client": "batch canvas.* configuration context core.* current errors functions link payload"
-    " publishing results resultsets routes settings signals tasks wire",
+    " publishing results resultsets routes settings signals stores.* tasks wire",
     "cluster": "client configuration errors security settings",
     # A whole cluster in one process, for apply(), eager mode and tests (docs/adr/0008).
     "local.*": "blobs canvas.* client context core.* current engines.* errors hub journal link local.*"
