@@ -130,11 +130,13 @@ class AsyncResult:
         """
         if celery:
             check_waiting(celery)
-        if not self._known():
+        state = self._known()
+        if not state:
             self._link.watch(self._replica, [self.node])
             if not self._link.wait(self._replica, self._known, timeout):
                 raise WaitTimeout(f"task {self.id} has not ended after {timeout:g} s; it goes on")
-        if self._known() == _SUCCESS:
+            state = self._known()
+        if state == _SUCCESS:
             value = self._replica.value(self.node, self.index)
         else:
             value = self._replica.failure(self.node, self.index)
