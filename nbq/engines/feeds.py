@@ -171,7 +171,9 @@ class _Builder:
         return Failure(self._id(failed, failed.lo), self._error(failed, failed.lo))
 
     def _id(self, failed: Failed, index: int) -> str:
-        return failed.id or element_text(self._run, failed.node, index)
+        """Return the id of the element where the failure of an element began."""
+        place = index if failed.cause_index == NONE else failed.cause_index
+        return failed.id or element_text(self._run, failed.cause_node, place)
 
     def _error(self, failed: Failed, index: int) -> Exception:
         if failed.code:
@@ -180,9 +182,7 @@ class _Builder:
         element = self._places.get((failed.cause_node, place))
         if element is None:
             raise IntegrityError(f"the hub sent no failure of element {place} of node {failed.cause_node}")
-        cause = element_text(self._run, failed.cause_node, place)
-        same = (failed.cause_node, place) == (failed.node, index)
-        return payload.load_failure(element[0], self._id(failed, index) if same else cause, self._accept)
+        return payload.load_failure(element[0], self._id(failed, index), self._accept)
 
 
 def _ended(code: str, text: str, task_id: str) -> Exception:

@@ -201,7 +201,7 @@ def test_point_18_a_link_is_for_the_last_step_and_an_errback_for_every_one(run):
 
 
 def test_point_19_links_of_inner_chains_stay_where_they_are(run):
-    inner = chain(i.s("a"), add.s("b"))
+    inner = chain(i.si("a"), add.s("b"))
     inner.link(note.s())
     inner.link_error(told_id.s())
     assert (run(chain(inner, add.s("c"))).get(), log) == ("abc", [("note", "ab")])
