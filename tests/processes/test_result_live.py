@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import nbq
 from nbq import current_task
+from tests.processes.harness import until
 from tests.processes.work import add, plus
 
 
@@ -29,6 +30,7 @@ def replaced(x):
 def test_what_a_task_submitted_are_its_children(client: nbq.Client) -> None:
     result = submitting.delay()
     assert result.get(30) == "submitted"
+    until(lambda: len(result.children) == 2, "the hub's knowing of both")  # a submit waits for nothing
     group, single = result.children
     assert (group.get(30), single.get(30)) == ([1, 2], 11)
     assert [value for _, value in result.collect()] == ["submitted", [1, 2], 11, 1, 2]
