@@ -40,6 +40,7 @@ class Slot:
     """The loop of one slot."""
 
     _clock: Callable[[], float] = staticmethod(time.perf_counter)
+    _eager = False
 
     def __init__(self, link: pipe.Pipe, page: memoryview, output: int) -> None:
         self._link = link
@@ -77,8 +78,9 @@ class Slot:
         settings = current_settings()
         self._key = init.payload_key
         self._runner = Runner(
-            init.payload_key, init.engine, init.element_limit, self._output, self._say, self._aborted
-        )
+            init.payload_key, init.engine, init.element_limit, self._output, self._say, self._aborted,
+            self._eager,
+        )  # fmt: skip
         self._runner.accept = frozenset(settings.accept_content)
         stored = self._runner.feeds.stored = UsedStore(settings.result_backend)
         if stored:

@@ -12,6 +12,7 @@ import contextlib
 import io
 import itertools
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -22,7 +23,6 @@ from typing import Any, cast
 from nbq.context import here
 from nbq.engines import pipe
 from nbq.engines.child import Child
-from nbq.engines.runner import Runner
 from nbq.engines.slot import Slot
 from nbq.engines.supervisor import EngineOptions, Supervisor
 from nbq.local.loopback import Clock, LocalEndpoint
@@ -71,6 +71,10 @@ class _Here:
 
     pid = os.getpid()
 
+    def poll(self) -> int:
+        """Return that it needs no more time to end."""
+        return 0
+
     def send_signal(self, number: int) -> None:
         """Do nothing."""
 
@@ -113,6 +117,8 @@ class _Tee(io.TextIOBase):
 class LocalSlot(Slot):
     """A slot that takes one message at a time, when it is told to."""
 
+    _eager = True
+
     def step(self) -> bool:
         """Do the next thing that the supervisor said; returns whether there was any."""
         self._link.read()
@@ -128,13 +134,6 @@ class LocalSlot(Slot):
         else:
             self.take(message)
         return True
-
-    def begin(self, init: pipe.Init) -> None:
-        """Be ready to run elements."""
-        self._key = init.payload_key
-        self._runner = Runner(
-            init.payload_key, init.engine, init.element_limit, self._output, self._say, self._aborted, True
-        )
 
     def _isolated(self, work: pipe.Work) -> None:
         """Run elements as in a process of their own, in the middle of whatever this thread is doing."""
@@ -205,6 +204,13 @@ class LocalChild(Child):
         """Return what it sent, and whether it is still there."""
         messages, alive = super().receive()
         return ([], False) if self.lost else (messages, alive)
+
+    def over_limit(self, now_s: float) -> None:
+        """Return None: what runs here is not stopped."""
+
+    def limit_in_s(self, now_s: float) -> float:
+        """Return infinity, likewise."""
+        return math.inf
 
     def overdue(self, now_s: float) -> bool:
         """Return False: there is nothing to kill."""
