@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 from nbq.canvas.options import OPTION_NAMES, merge, run_options
 from nbq.configuration import Settings
 from nbq.errors import InvalidSignature, SettingsError
+from nbq.traits import TRAITS, checked
 
 __all__ = ["annotate", "load_object"]
 
@@ -61,8 +62,11 @@ def annotate(task: Any, settings: Settings) -> None:
     for name, value in _said(task, settings):
         if name in OPTION_NAMES:
             options[name] = value
-        else:
+            continue
+        try:
             _set(task, name, value, done)
+        except InvalidSignature as error:
+            raise SettingsError(f"annotations of task {task.name}: {error}") from None
     if not options:
         return
     if "task_id" in options:
@@ -99,6 +103,8 @@ def _set(task: Any, name: str, value: Any, done: _Done) -> None:
     done.attributes.setdefault(name, vars(task).get(name, _ABSENT))
     if wraps:
         value = value(before)
+    elif name in TRAITS:
+        value = checked(name, value)
     elif isinstance(value, FunctionType) and isinstance(before, MethodType):
         value = MethodType(value, task)
     setattr(task, name, value)

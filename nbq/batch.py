@@ -17,6 +17,7 @@ from nbq.canvas import Plan, PlannedNode, TaskRef
 from nbq.core.model import Graph, NodeSpec, On, Options
 from nbq.errors import InvalidSignature, PayloadTooLarge
 from nbq.frames import MESSAGE_LIMIT
+from nbq.functions import by_bare_name
 from nbq.replica import Replica
 from nbq.tasks import Task
 from nbq.wire import Block
@@ -243,6 +244,9 @@ class Batch:
 
     def close(self) -> Graph:
         """Return the graph of all calls, which is the replica's from here on."""
-        spec = NodeSpec(self.task, self.function, len(self.calls), options=self.options, ids=self.ids)
+        bare = by_bare_name(self.task, self.functions[self.function])
+        spec = NodeSpec(
+            self.task, self.function, len(self.calls), options=self.options, ids=self.ids, bare_name=bare
+        )
         graph = self.replica.graph = Graph([spec], each=True)
         return graph

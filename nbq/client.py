@@ -14,13 +14,13 @@ from typing import Any, Self, TypeVar
 
 from nbq import context, current, payload, publishing, wire
 from nbq.batch import PlannedRun, seal_plan
-from nbq.canvas import EMPTY, Plan, Signature, TaskRef
+from nbq.canvas import EMPTY, Plan, Signature, TaskRef, plan
 from nbq.canvas.options import LINKS, ClientOptions, RetryPolicy, given_id
-from nbq.configuration import Settings
+from nbq.configuration import Settings, check_scope
 from nbq.core.model import NONE, Graph, Nested, NodeSpec, Slice
 from nbq.core.views import ClusterView, ElementView, EngineView, QueueView, RunView
 from nbq.errors import HubUnreachable, NbqError, UsageError, WaitTimeout
-from nbq.functions import FunctionCache, named
+from nbq.functions import FunctionCache, by_bare_name, named
 from nbq.link import Link
 from nbq.results import AsyncResult, Finder, handle
 from nbq.resultsets import GroupResult, MapResult, ResultSet
@@ -98,7 +98,9 @@ class Client:
         *,
         link: Link | None = None,
     ) -> None:
-        self._router = current.RouterOf(dict(settings or {}), "connect()")
+        own = settings or {}
+        check_scope(own, "connect()", serving=False)
+        self._router = current.RouterOf(own, "connect()")
         self._router()  # what is wrong with the settings is said before anything is opened
         self._link = link or Link(connection, timeout)
         self._link.accept = frozenset(self.settings.accept_content)
@@ -155,27 +157,27 @@ class Client:
             self._functions[data] = found
         return found
 
-    def submit_plan(self, plan: Plan) -> Any:
+    def submit_plan(self, planned: Plan) -> Any:
         """Submit a planned canvas; what ``delay`` and ``apply_async`` of canvases do."""
         self._link.check_usable()
         router = self._router()
-        for node in plan.nodes:
+        for node in planned.nodes:
             router.check_queue(node.options.queue)
             if isinstance(node.ref, str):  # a task that is known here goes as it does by itself
                 node.ref = registered(node.ref) or node.ref
-        first = plan.nodes[0]
-        if len(plan.nodes) == 1 and first.size == 1 and not plan.lists and first.task != EMPTY:
+        first = planned.nodes[0]
+        if len(planned.nodes) == 1 and first.size == 1 and not planned.lists and first.task != EMPTY:
             args, kwargs = first.calls[0]
             way = Way(first.options, first.client)
             return self._submit_call(first.ref, first.task, args, kwargs, way, first.ids.get(0))
-        self._await_hub(plan.client)
+        self._await_hub(planned.client)
         if before_task_publish.receivers:
-            publishing.before_plan(plan)
-        planned = seal_plan(plan, self._link.mint.run(), self._link.sealer, self._function)
-        result = handle(self._link, self._link.submit_run(planned), plan.tree)
+            publishing.before_plan(planned)
+        sealed = seal_plan(planned, self._link.mint.run(), self._link.sealer, self._function)
+        result = handle(self._link, self._link.submit_run(sealed), planned.tree)
         if after_task_publish.receivers:
-            publishing.after_plan(plan, planned.run)
-        return _noted(result, plan.client)
+            publishing.after_plan(planned, sealed.run)
+        return _noted(result, planned.client)
 
     def submit_task(
         self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
@@ -183,7 +185,7 @@ class Client:
         """Submit a call of a task; what its ``delay`` and ``apply_async`` do."""
         self._link.check_usable()
         if not options:
-            router = self._router()
+            router = self._router.made or self._router()
             way = router.ways.get(task) or router.way(task, args, kwargs, options)
             return self._submit_call(task, task.name, args, kwargs, way, None)
         return self._submit_optioned(task, task.name, args, kwargs, options)
@@ -219,7 +221,7 @@ class Client:
         options: dict[str, Any],
     ) -> Any:
         if not options.keys().isdisjoint(LINKS):
-            return Signature(task, args, kwargs).apply_async(**options)
+            return self.submit_plan(plan(Signature(task, args, kwargs), **options))
         task_id = options.get("task_id")
         way = self._router().way(task, args, kwargs, options)
         return self._submit_call(task, name, args, kwargs, way, given_id(task_id) if task_id else None)
@@ -252,8 +254,8 @@ class Client:
         client = way.client
         if before_task_publish.receivers:
             publishing.before_call(name, args, kwargs, way.options)
+        encoding = None
         if client is NOTHING_SAID:
-            encoding = self._link.sealer.default
             call = payload.dump_call(args, kwargs)
         else:
             self._await_hub(client)
@@ -276,10 +278,11 @@ class Client:
         call: payload.Element,
         way: Way,
         task_id: str | None,
-        encoding: payload.Encoding,
+        encoding: payload.Encoding | None,
     ) -> AsyncResult:
         run = self._link.mint.run()
-        spec = NodeSpec(name, function, options=way.options, ids={0: task_id} if task_id else {})
+        ids = {0: task_id} if task_id else {}
+        spec = NodeSpec(name, function, options=way.options, ids=ids, bare_name=by_bare_name(name, data))
         blocks = list(self._link.sealer.blocks(run, 0, function, [call], encoding))
         graph = Graph([spec], value=Slice(0, 0, 1))
         replica = self._link.submit_run(PlannedRun(run, graph, blocks, {function: data}))

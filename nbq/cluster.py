@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from nbq.client import Client, connect
-from nbq.configuration import current_settings, dump, override
+from nbq.configuration import SERVING, check_scope, current_settings, dump, override
 from nbq.errors import HubError, HubUnreachable, NbqError, UsageError
 from nbq.security import create_keys
 from nbq.settings import (
@@ -88,6 +88,7 @@ class Cluster:
             for key, value in named.items()
             if value is not None
         }
+        check_scope(self._own, "Cluster()", serving=True)
         merged = override(current_settings(), self._own, "Cluster()")
         self._settings = dump(merged)
         self._slots = merged.concurrency or os.cpu_count() or 1
@@ -133,7 +134,8 @@ class Cluster:
         path = self._folder / "client.json"
         while live_runtime(self.name) is None:
             self._check(until_s, "its hub")
-        return connect(path, max(1.0, until_s - time.monotonic()), **self._own)
+        own = {name: value for name, value in self._own.items() if name not in SERVING}
+        return connect(path, max(1.0, until_s - time.monotonic()), **own)
 
     def _check(self, until_s: float, what: str) -> None:
         """Wait a moment for a part that is not there yet.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,13 @@ from nbq.canvas.options import RetryPolicy
 from nbq.errors import SettingsError
 
 __all__ = [
+    "SERVING",
     "Settings",
+    "check_scope",
     "configure",
     "current_settings",
     "dump",
+    "on_change",
     "override",
     "reset",
     "zone",
@@ -105,6 +108,15 @@ _AT_LEAST: dict[str, float] = {
     "concurrency": 1, "max_tasks_per_child": 1, "max_memory_per_child": 1, "waiting_limit": 0,
     "result_bytes": 0, "result_expires": 1, "cancel_grace": 0, "time_limit": 1e-6, "soft_time_limit": 1e-6,
 }  # fmt: skip
+SERVING = frozenset({
+    "concurrency", "include", "max_memory_per_child", "max_tasks_per_child", "result_bytes", "result_expires",
+    "waiting_limit",
+})  # fmt: skip
+"""Settings of hubs and engines, which mean nothing to a client."""
+
+_OF_ALL = frozenset({"always_eager", "annotations", "eager_propagates"})
+"""Settings that hold for a whole process, whatever client or cluster is used."""
+
 _SPECIAL: dict[str, Callable[[Any], object]] = {}
 """Checks of settings that are more than their type, by name; a ValueError says what does not fit."""
 
@@ -117,6 +129,7 @@ class _Process:
     base: Settings | None = None
     configured: dict[str, Any] = {}  # noqa: RUF012 - replaced, never changed
     merged: Settings | None = None
+    listeners: list[Callable[[], object]] = []  # noqa: RUF012 - one list for the process
 
 
 def current_settings() -> Settings:
@@ -146,6 +159,7 @@ def configure(**settings: Any) -> Settings:
     configured = {**_Process.configured, **settings}
     merged = override(base, configured, "nbq.configure()")
     _Process.base, _Process.configured, _Process.merged = base, configured, merged
+    _tell()
     return merged
 
 
@@ -154,6 +168,38 @@ def reset() -> None:
     _Process.handed = ""
     _Process.base = _Process.merged = None
     _Process.configured = {}
+    _tell()
+
+
+def on_change(forget: Callable[[], object]) -> None:
+    """Call a function whenever the settings of this process may have become others."""
+    _Process.listeners.append(forget)
+
+
+def _tell() -> None:
+    for forget in _Process.listeners:
+        forget()
+
+
+def check_scope(names: Iterable[str], source: str, serving: bool) -> None:
+    """Check that settings can be those of one client or cluster.
+
+    Args:
+        names: The settings.
+        source: Where they come from, for errors.
+        serving: Whether hub and engines are started too.
+
+    Raises:
+        SettingsError: One of them would change nothing there.
+    """
+    for name in names:
+        if name in _OF_ALL:
+            raise SettingsError(f"{source}: {name!r} holds for a whole process: nbq.configure({name}=…)")
+        if name in SERVING and not serving:
+            raise SettingsError(
+                f"{source}: {name!r} is for hubs and engines, which are there already: set it where they are "
+                "started"
+            )
 
 
 def override(base: Settings, values: Mapping[str, Any], source: str) -> Settings:

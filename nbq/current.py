@@ -6,11 +6,13 @@ finds; inside a task that is the task's own hub.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from nbq.canvas import Plan, bind_applier, bind_submitter
 from nbq.canvas.options import bind_defaults, bind_timezone
-from nbq.configuration import Settings, current_settings, override, zone
+from nbq.configuration import current_settings, on_change, override, zone
 from nbq.routes import Router
 
 if TYPE_CHECKING:
@@ -34,24 +36,38 @@ class RouterOf:
     """The router of the process's settings with others over them, made again when they have changed.
 
     Args:
-        own: The other settings, checked.
+        own: The other settings.
         source: Where they come from, for errors.
     """
 
-    def __init__(self, own: dict[str, Any], source: str) -> None:
-        self._own = own
+    def __init__(self, own: Mapping[str, Any], source: str) -> None:
+        self._own = dict(own)
         self._source = source
-        self._base: Settings | None = None
-        self._router: Router | None = None
+        self.made: Router | None = None
+        """The router; None if it has to be made (again)."""
+        _routers.add(self)
 
     def __call__(self) -> Router:
         """Return it."""
-        base = current_settings()
-        router = self._router
-        if router is None or base is not self._base:
-            router = self._router = Router(override(base, self._own, self._source))
-            self._base = base
-        return router
+        if self.made is None:
+            self.made = Router(override(current_settings(), self._own, self._source))
+        return self.made
+
+
+class _Eager:
+    """Whether calls run here."""
+
+    on: bool | None = None
+    """None: the settings have to be asked."""
+
+
+_routers: WeakSet[RouterOf] = WeakSet()
+
+
+def _forget() -> None:
+    _Eager.on = None
+    for router in list(_routers):
+        router.made = None
 
 
 _process = RouterOf({}, "")
@@ -81,24 +97,41 @@ def forget(client: Client) -> None:
 
 
 def _open_client() -> Client | None:
-    for client in (*reversed(_entered), *reversed(_connected)):
-        if not client.closed:
-            return client
+    for clients in (_entered, _connected):
+        if clients and not clients[-1].closed:  # nearly always
+            return clients[-1]
+        for client in reversed(clients):
+            if not client.closed:
+                return client
     return None
 
 
 def current_client() -> Client:
-    """Return the client that is meant when none is named.
+    """Return the client that is meant when none is named; with ``always_eager``, one that runs calls here.
 
     Raises:
         HubUnreachable: There is none, and no hub to connect to.
     """
+    if _Eager.on is not False:
+        _Eager.on = current_settings().always_eager
+        if _Eager.on:
+            return _eager_client()
     client = _open_client()
     if client is not None:
         return client
     from nbq.client import connect  # opens sockets: only when a client is needed
 
     return connect()
+
+
+def _eager_client() -> Client:
+    from nbq.local import eager_client  # a whole cluster: only when calls run here
+
+    return eager_client(_propagates)
+
+
+def _propagates() -> bool:
+    return current_settings().eager_propagates
 
 
 def current_router() -> Router:
@@ -117,6 +150,7 @@ def _apply(plan: Plan) -> Any:
     return apply_plan(plan)
 
 
+on_change(_forget)
 bind_submitter(_submit)
 bind_applier(_apply)
 bind_defaults(current_router)

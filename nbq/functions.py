@@ -19,7 +19,7 @@ import msgspec
 
 from nbq import payload
 
-__all__ = ["FunctionCache", "goes_by_value", "named"]
+__all__ = ["FunctionCache", "by_bare_name", "goes_by_value", "named"]
 
 _WARN_BYTES = 1 << 20
 _DEPTH = 20
@@ -31,6 +31,11 @@ _NOTHING = object()
 def named(name: str, module: str | None) -> bytes:
     """Return the payload of a task that the engine finds by name, importing the module if need be."""
     return msgspec.msgpack.encode(("name", name, module))
+
+
+def by_bare_name(name: str, data: bytes) -> bool:
+    """Return whether a payload is a task's name alone, so that only engines that know it can run it."""
+    return data == named(name, None)
 
 
 def goes_by_value(function: Callable[..., Any]) -> bool:
