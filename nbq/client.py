@@ -14,7 +14,8 @@ from typing import Any, Self, TypeVar
 
 from nbq import context, current, payload, publishing, wire
 from nbq.batch import PlannedRun, seal_plan
-from nbq.canvas import EMPTY, Plan, Signature, TaskRef, plan
+from nbq.canvas import EMPTY, Plan, Signature, TaskRef
+from nbq.canvas import plan as plan_canvas
 from nbq.canvas.options import LINKS, ClientOptions, RetryPolicy, given_id
 from nbq.configuration import Settings, check_scope
 from nbq.core.model import NONE, Graph, Nested, NodeSpec, Slice
@@ -157,27 +158,27 @@ class Client:
             self._functions[data] = found
         return found
 
-    def submit_plan(self, planned: Plan) -> Any:
+    def submit_plan(self, plan: Plan) -> Any:
         """Submit a planned canvas; what ``delay`` and ``apply_async`` of canvases do."""
         self._link.check_usable()
         router = self._router()
-        for node in planned.nodes:
+        for node in plan.nodes:
             router.check_queue(node.options.queue)
             if isinstance(node.ref, str):  # a task that is known here goes as it does by itself
                 node.ref = registered(node.ref) or node.ref
-        first = planned.nodes[0]
-        if len(planned.nodes) == 1 and first.size == 1 and not planned.lists and first.task != EMPTY:
+        first = plan.nodes[0]
+        if len(plan.nodes) == 1 and first.size == 1 and not plan.lists and first.task != EMPTY:
             args, kwargs = first.calls[0]
             way = Way(first.options, first.client)
             return self._submit_call(first.ref, first.task, args, kwargs, way, first.ids.get(0))
-        self._await_hub(planned.client)
+        self._await_hub(plan.client)
         if before_task_publish.receivers:
-            publishing.before_plan(planned)
-        sealed = seal_plan(planned, self._link.mint.run(), self._link.sealer, self._function)
-        result = handle(self._link, self._link.submit_run(sealed), planned.tree)
+            publishing.before_plan(plan)
+        sealed = seal_plan(plan, self._link.mint.run(), self._link.sealer, self._function)
+        result = handle(self._link, self._link.submit_run(sealed), plan.tree)
         if after_task_publish.receivers:
-            publishing.after_plan(planned, sealed.run)
-        return _noted(result, planned.client)
+            publishing.after_plan(plan, sealed.run)
+        return _noted(result, plan.client)
 
     def submit_task(
         self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
@@ -221,7 +222,7 @@ class Client:
         options: dict[str, Any],
     ) -> Any:
         if not options.keys().isdisjoint(LINKS):
-            return self.submit_plan(plan(Signature(task, args, kwargs), **options))
+            return self.submit_plan(plan_canvas(Signature(task, args, kwargs), **options))
         task_id = options.get("task_id")
         way = self._router().way(task, args, kwargs, options)
         return self._submit_call(task, name, args, kwargs, way, given_id(task_id) if task_id else None)

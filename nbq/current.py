@@ -54,10 +54,18 @@ class RouterOf:
         return self.made
 
 
+class _Eager:
+    """Whether calls run here."""
+
+    on: bool | None = None
+    """None: the settings have to be asked."""
+
+
 _routers: WeakSet[RouterOf] = WeakSet()
 
 
 def _forget() -> None:
+    _Eager.on = None
     for router in list(_routers):
         router.made = None
 
@@ -99,17 +107,31 @@ def _open_client() -> Client | None:
 
 
 def current_client() -> Client:
-    """Return the client that is meant when none is named.
+    """Return the client that is meant when none is named; with ``always_eager``, one that runs calls here.
 
     Raises:
         HubUnreachable: There is none, and no hub to connect to.
     """
+    if _Eager.on is not False:
+        _Eager.on = current_settings().always_eager
+        if _Eager.on:
+            return _eager_client()
     client = _open_client()
     if client is not None:
         return client
     from nbq.client import connect  # opens sockets: only when a client is needed
 
     return connect()
+
+
+def _eager_client() -> Client:
+    from nbq.local import eager_client  # a whole cluster: only when calls run here
+
+    return eager_client(_propagates)
+
+
+def _propagates() -> bool:
+    return current_settings().eager_propagates
 
 
 def current_router() -> Router:

@@ -26,6 +26,10 @@ _EAGER_BYTES = 256 * 1024 * 1024
 """How much of what has ended is kept in eager mode."""
 
 
+_EAGER_SLOTS = 100
+"""How deep tasks may wait for tasks that they submit in eager mode: each that waits keeps its slot."""
+
+
 def apply_plan(plan: Plan) -> Any:
     """Run a planned canvas here; returns its result object.
 
@@ -79,4 +83,4 @@ class EagerClient(LocalClient):
 @functools.cache
 def eager_client(propagates: Callable[[], bool]) -> EagerClient:
     """Return the client of eager mode in this process."""
-    return EagerClient(LocalCluster(limits=Limits(retention_bytes=_EAGER_BYTES)), propagates)
+    return EagerClient(LocalCluster(_EAGER_SLOTS, limits=Limits(retention_bytes=_EAGER_BYTES)), propagates)

@@ -79,7 +79,7 @@ LAYERS = {
     "tasks": "annotations canvas.* configuration context current errors functions traits",
     "annotations": "canvas.* configuration errors traits",
     "routes": "annotations canvas.* configuration core.* errors tasks",
-    "current": "canvas.* client configuration routes",
+    "current": "canvas.* client configuration local.* routes",
     "session": "blocks core.* wire",
     "replica": "blocks core.* errors payload",
     "batch": "canvas.* core.* errors frames functions payload replica tasks wire",

@@ -216,6 +216,25 @@ def test_values_that_cannot_mean_anything(value: dict[str, object], said: str) -
     assert refused(**value).startswith(f"nbq.configure(): {said}")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("always_eager", True, "'always_eager' holds for a whole process: nbq.configure(always_eager=…)"),
+        ("concurrency", 2, "'concurrency' is for hubs and engines, which are there already"),
+        ("no_such", 2, "there is no setting 'no_such'"),
+    ],
+)
+def test_settings_that_would_change_nothing_are_refused_by_connect(
+    name: str, value: object, said: str
+) -> None:
+    connection = settings.Connection("h", "client", [], "", "", "", "")
+    with pytest.raises(SettingsError, match=re.escape(f"connect(): {said}")):
+        nbq.Client(connection, settings={name: value})
+    if name == "always_eager":
+        with pytest.raises(SettingsError, match=re.escape(f"Cluster(): {said}")):
+            nbq.Cluster(**{name: value})
+
+
 # ------------------------------------------------------------------ values
 
 
