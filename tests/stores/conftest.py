@@ -45,8 +45,17 @@ def postgresql_server() -> Iterator[Server]:
 
 
 @pytest.fixture(
-    params=[servers.redis, servers.memcached, servers.postgresql], ids=lambda start: start.__name__
+    scope="module",
+    params=[servers.redis, servers.memcached, servers.postgresql],
+    ids=lambda start: start.__name__,
 )
-def own_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A server that the test may stop, one after another of each kind."""
+def _one_of_each(request: pytest.FixtureRequest) -> Iterator[Server]:
     yield from _served(request.param)
+
+
+@pytest.fixture
+def own_server(_one_of_each: Server) -> Server:
+    """A server that the test may stop, one after another of each kind."""
+    if not _one_of_each.running:
+        _one_of_each.start()
+    return _one_of_each

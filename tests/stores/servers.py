@@ -40,6 +40,11 @@ class Server:
         self._ready, self._ending = ready, ending
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def running(self) -> bool:
+        """Return whether it was started, and not stopped since."""
+        return self._process is not None
+
     def start(self) -> None:
         """Start it, and return when it answers."""
         with (self.folder / "log").open("ab") as log:

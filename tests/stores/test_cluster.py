@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from tests.processes.harness import World, kill, slots_up, until
 from tests.processes.work import add, fail, plus, total
 from tests.stores import servers
 from tests.stores.servers import PASSWORD, Server
+from tests.stores.work import one_more, replaced, retried
 
 NEEDLE = "a-value-that-nothing-else-has"
 
@@ -93,6 +96,22 @@ def test_values_outlive_a_hub_that_is_killed_and_never_were_in_it(
         for result in got:
             result.forget()
     assert keys.keys("nbq:*") == []
+
+
+def test_every_way_to_end_goes_with_a_store(world: World) -> None:
+    database = world.folder / "results.db"
+    with nbq.Cluster(slots=2, result_backend=f"sqlite:///{database}") as client:
+        chain = (replaced.s(1) | add.s(5)).delay()
+        chord = nbq.chord([one_more.s(1), one_more.s(2)], total.s()).delay()
+        got = [
+            replaced.delay(1), chain, retried.delay("x"), chord,
+            add.apply_async((1, 2), ignore_result=True), add.apply_async((1, 2), serializer="json"),
+        ]  # fmt: skip
+        assert [result.get(30) for result in got] == [12, 17, 400_000, 206, None, 3]
+        assert client.map(len, ["a" * n for n in range(300)]).get(30) == list(range(300))
+    with contextlib.closing(sqlite3.connect(database)) as rows:
+        [(count,)] = rows.execute("SELECT count(*) FROM nbq_results").fetchall()
+    assert count >= 10  # how many share a block depends on how fast they are
 
 
 def test_a_store_that_is_away_is_waited_for(world: World, backend: Server) -> None:
