@@ -48,6 +48,10 @@ class Child:
         self._hurried = 0
         self._next = 1
         self._works: deque[Work] = deque()
+        self._limited = 0
+        """How many of these have time limits."""
+        self._over = 0
+        """Position whose time limit has been seen to have passed."""
         self._functions: deque[bytes] = deque(maxlen=_FUNCTIONS)
         self._feeds: deque[int] = deque(maxlen=8)
         self.pipe.send(init)
@@ -109,11 +113,12 @@ class Child:
     def gave(self, work: Work) -> None:
         """Take note of work that it was sent."""
         self._works.append(work)
+        self._limited += work.limited
 
     def finished(self, position: int) -> None:
         """Take note that it is at the end of some work."""
         if self._works and self._works[0].position == position:
-            self._works.popleft()
+            self._limited -= self._works.popleft().limited
 
     def receive(self) -> tuple[list[FromSlot], bool]:
         """Return what it sent, and whether it is still there."""
@@ -166,8 +171,61 @@ class Child:
             return
         self.page[pipe.HALT] = position
         self.halted = position, self._clock() + grace_s
+        self._interrupt()
+
+    def _interrupt(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGINT)
+
+    def abort(self, token: int, index: int) -> None:
+        """Let the running element know that it is to end by itself, if it is this one."""
+        position = self.page[pipe.POSITION]
+        place = self._place(position)
+        if place is not None and place[:2] == (token, index):
+            self.page[pipe.ABORT] = position
+
+    def over_limit(self, now_s: float) -> tuple[int, int, float] | None:
+        """Return token, index and seconds of the running element when its time limit has passed, once.
+
+        When its soft time limit has, it is told.
+        """
+        if not self._limited:
+            return None
+        page = self.page
+        position = page[pipe.POSITION]
+        place = self._place(position)
+        began_s = page[pipe.BEGAN] / 1e6
+        if place is None or not place[2].limited or position != page[pipe.POSITION]:
+            return None  # nothing runs, or something else by now
+        token, index, work = place
+        ran_s, limit_s, soft_s = now_s - began_s, work.options.time_limit_s, work.options.soft_time_limit_s
+        if limit_s is not None and ran_s >= limit_s:
+            if self._over == position:
+                return None
+            self._over = page[pipe.LIMIT] = position
+            return token, index, ran_s
+        if soft_s is not None and ran_s >= soft_s and page[pipe.SOFT] != position:
+            page[pipe.SOFT] = position
+            self._interrupt()
+        return None
+
+    def limit_in_s(self, now_s: float) -> float:
+        """Return in how many seconds a time limit may pass at the earliest."""
+        if not self._limited:
+            return float("inf")
+        place = self._place(self.page[pipe.POSITION])
+        waits: list[float] = []
+        for work in self._works:
+            options = work.options
+            began_s = now_s
+            if place is not None and place[2] is work and work.limited:
+                began_s = min(now_s, self.page[pipe.BEGAN] / 1e6)
+            for limit_s in (options.time_limit_s, options.soft_time_limit_s):
+                if limit_s is not None:
+                    left_s = began_s + limit_s - now_s
+                    # What has passed was seen to have; the next element of this work may begin any time.
+                    waits.append(left_s if left_s > 0 else limit_s)
+        return max(_AGREE_S, min(waits))
 
     def hurry(self, now_s: float) -> None:
         """Ask for the results that the slot has not sent, when the element that runs takes long."""

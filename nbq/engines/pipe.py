@@ -1,6 +1,6 @@
 """What a supervisor and a slot say to each other, over a socket pair, and the page that they share.
 
-Frames are a length and a msgpack array. The page is five numbers in shared memory that both sides
+Frames are a length and a msgpack array. The page is a few numbers in shared memory that both sides
 read without asking: where the slot is, what it must not start, and what it must stop. Elements are
 counted by **position**: a number that grows by one for each element that a slot is given.
 """
@@ -17,14 +17,16 @@ import msgspec
 from msgspec import Struct
 
 from nbq.core.events import Again
-from nbq.core.model import Graph, On, Options
+from nbq.core.model import NONE, Graph, On, Options
 from nbq.wire import Block, Feed, Kin
 
 __all__ = [
     "ABORT",
+    "BEGAN",
     "BLOCKED_FROM",
     "BLOCKED_TO",
     "HALT",
+    "LIMIT",
     "POSITION",
     "REACHED",
     "SOFT",
@@ -47,12 +49,14 @@ __all__ = [
     "open_page",
 ]
 
-POSITION, BLOCKED_FROM, BLOCKED_TO, HALT, REACHED, SOFT, ABORT = range(7)
+POSITION, BLOCKED_FROM, BLOCKED_TO, HALT, REACHED, SOFT, ABORT, LIMIT, BEGAN = range(9)
 """Words of the page: the position that runs (0 for none); positions from the second word up to, not
 including, the third must not be started; the position that is to be stopped; the last position that ran
-or was about to; the position whose soft time limit has passed; the position that is to end by itself."""
+or was about to; the position whose soft time limit has passed; the position that is to end by itself; the
+position that is to be stopped because its time limit has passed; when the last position with a limit began,
+in microseconds of the monotonic clock."""
 
-_WORDS = 7
+_WORDS = 9
 _READ_BYTES = 1 << 18
 
 
@@ -125,15 +129,20 @@ class Work(Struct, frozen=True, array_like=True, tag=4):
         """Return run and node that blocks are sealed for (``payload.origin``)."""
         return (self.scope, self.inner) if self.scope else (self.run, self.node)
 
+    @property
+    def limited(self) -> bool:
+        """Return whether its elements have time limits."""
+        return self.options.time_limit_s is not None or self.options.soft_time_limit_s is not None
+
 
 class Bye(Struct, frozen=True, array_like=True, tag=5):
     """End."""
 
 
 class WaitAnswer(Struct, frozen=True, array_like=True, tag=6):
-    """The answer to Waits: a stand-in serves meanwhile, or (``limit``) there are so many already."""
+    """The answer to Waits: others run meanwhile, or (``limit``) so many wait already and no more may."""
 
-    limit: int = 0
+    limit: int = NONE
 
 
 class Hello(Struct, frozen=True, array_like=True, tag=11):

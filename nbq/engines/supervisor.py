@@ -7,24 +7,25 @@ what comes back.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
 import socket
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import Struct
 
 from nbq import payload, wire
-from nbq.bulk import BlobTraffic
 from nbq.configuration import Settings, dump
 from nbq.core.model import EngineInfo
 from nbq.engines import pipe
 from nbq.engines.child import Child
+from nbq.engines.courier import Courier
+from nbq.engines.roster import Abort
 from nbq.engines.sealing import Ended, Sealing
 from nbq.engines.session import EngineSession, Halt, Run, TakeBack
 from nbq.engines.tunnel import Tunnel
@@ -53,10 +54,15 @@ _LOOK_S = 0.02
 """How often to look for a hub that listens nowhere yet."""
 _COMPLAIN_S = 2.0
 _START_TRIES = 3
-_BLOB_S = 60.0
 _TRIM_S = 1.0
 """How often what slots print outside Python is bounded."""
 _START_PAUSE_S = 1.0
+_GREET_S = 2.0
+"""An engine joins with its first slot that is ready; or without one, after so long."""
+_STAND_IN_S = 5.0
+"""For how long a stand-in that is not needed is kept."""
+_LEAVE_S = 2.0
+"""How long a process that is to end has for that."""
 
 
 class EngineOptions(Struct, frozen=True):
@@ -126,26 +132,32 @@ class Supervisor:
             said["python"], said["nbq"], said["cloudpickle"],
         )  # fmt: skip
         token = options.connection.token.encode()
-        self.session = EngineSession(os.urandom(8), info, versions(), token)
+        tasks = options.settings.max_tasks_per_child or 0
+        self.session = EngineSession(os.urandom(8), info, versions(), token, tasks)
         self._name = name
         self._sealing = Sealing(self._key, name)
         self._children: list[Child | None] = [None] * options.slots
-        self._failures = [0] * options.slots
-        self._start_at_s = [0.0] * options.slots
+        self._spares: dict[int, Child] = {}
+        """By slot: processes that are to take the place of others."""
+        self._leaving: list[tuple[Child, float]] = []
+        """Processes that are to end, and when they are killed."""
+        self._failures: defaultdict[int, int] = defaultdict(int)
+        self._start_at_s: defaultdict[int, float] = defaultdict(float)
+        self._idle_s: dict[int, float] = {}
+        """By stand-in: since when it has not been needed."""
         self._temporary = self._folder("engine")
         self._blobs = str(self._temporary)
-        self._traffic = BlobTraffic(self._temporary)
-        self._pending: dict[str, list[tuple[int, Ended, set[str]]]] = {}
-        """By file on its way to the hub: what is reported when it, and others, are there."""
+        self._courier = Courier(self._temporary, self.session)
+        self._began_s = self._clock()
+        self._greeted = False
         self._ending = False
         self._stopping = False
         self._lost_s: float | None = None
         self._complained = False
         self._dialled_s = 0.0
         self._trimmed_s = 0.0
-        self._fds: dict[int, int] = {}
-        """Slots by the descriptors of their pipes."""
-        self._asked: set[str] = set()
+        self._fds: dict[int, tuple[int, Child]] = {}
+        """Slots and their processes by the descriptors of their pipes."""
 
     # -------------------------------------------------------------- the loop
 
@@ -160,14 +172,14 @@ class Supervisor:
         try:
             for number in range(self._options.slots):
                 self._start(number)
-            self._hello(self._clock())
             while not self._done():
                 self._turn()
             return 0
         finally:
-            for child in self._children:
-                if child is not None:
-                    child.close()
+            for _, child in self._fds.values():
+                child.close()
+            for child, _ in self._leaving:
+                child.close()
             self._endpoint.close()
             shutil.rmtree(self._temporary, ignore_errors=True)
 
@@ -187,29 +199,39 @@ class Supervisor:
 
     def _turn(self) -> None:
         session = self.session
-        wait_s = _UNEVEN_S if session.uneven else _BUSY_S if session.busy else _IDLE_S
-        if not self._endpoint.address:
-            wait_s = _LOOK_S
-        messages, ready = self._endpoint.receive(wait_s, self._fds.keys())
+        messages, ready = self._endpoint.receive(self._patience_s(), self._fds.keys())
         now_s = self._clock()
         for message in messages:
             self._from_hub(message, now_s)
         for fd in ready:
-            self._from_slot(self._fds[fd], now_s)
+            self._from_slot(*self._fds[fd], now_s)
         if self._ending and session.connected:
             session.drain()
         session.tick(now_s)
         self._carry_out()
         self._send()  # what can be done at once leaves before everything is looked after
         self._watch_slots(now_s)
-        self._move_blobs()
+        for number, ended in self._courier.move():
+            self._end(number, [ended], now_s)
         self._watch_hub(now_s)
         self._carry_out()
         self._send()
 
+    def _patience_s(self) -> float:
+        """Return how long a turn may wait for messages."""
+        if not self._endpoint.address:
+            return _LOOK_S
+        if self.session.uneven:
+            return _UNEVEN_S
+        if not self.session.busy:
+            return _IDLE_S
+        now_s = self._clock()
+        return min(_BUSY_S, *(child.limit_in_s(now_s) for child in self._children if child is not None))
+
     # -------------------------------------------------------------- the hub
 
     def _hello(self, now_s: float) -> None:
+        self._greeted = True
         self._dialled_s = now_s
         self._endpoint.send(self.session.hello(now_s))
 
@@ -221,12 +243,9 @@ class Supervisor:
             self._complained = False
             session.fetch = not message.blobs
             self._blobs = message.blobs or str(self._temporary)
-            self._traffic.restart()
+            self._courier.restart()
             self._say(f"connected to hub {message.hub} at {self._endpoint.address}")
-        elif isinstance(message, wire.Chunk):
-            self._traffic.on_chunk(message)
-        elif isinstance(message, wire.Uploaded):
-            self._traffic.on_uploaded(message)
+        self._courier.receive(message)
         session.receive(message, now_s)
         if session.denied is not None:
             kind = VersionMismatch if session.denied.code == "version" else AuthenticationError
@@ -244,6 +263,11 @@ class Supervisor:
         session = self.session
         if self._tunnel is not None:
             self._tunnel.keep()
+        if not self._greeted:
+            ready = any(child is not None and child.ready for child in self._children)
+            if ready or now_s - self._began_s > _GREET_S:
+                self._hello(now_s)
+            return
         absent = not self._endpoint.address
         if not absent and not session.silent(now_s):
             return
@@ -264,103 +288,82 @@ class Supervisor:
             self._endpoint.reset(self._connection)
             self._hello(now_s)
 
-    def _move_blobs(self) -> None:
-        session, traffic = self.session, self._traffic
-        for name in session.wanted_blobs:
-            if name not in self._asked:
-                self._asked.add(name)
-                traffic.fetch(name)
-        session.wanted_blobs.clear()
-        for name in traffic.arrived:
-            self._asked.discard(name)
-            session.provide(name)
-            with contextlib.suppress(ValueError):
-                session.provide(bytes.fromhex(name))
-        traffic.arrived.clear()
-        for name in traffic.departed:
-            for number, ended, missing in self._pending.pop(name, []):
-                missing.discard(name)
-                if not missing:
-                    self._end(number, [ended], self._clock())
-        traffic.departed.clear()
-        if session.connected:
-            session.outbox.extend(traffic.messages())
-
-    def _sweep(self) -> None:
-        """Delete what was fetched for leases that have ended."""
-        if not self.session.fetch:
-            return
-        needed = self.session.named_blobs | self._pending.keys()
-        for path in self._temporary.iterdir():
-            # A young file may be a result that its slot has not reported yet; a part is being fetched.
-            if path.name in needed or path.suffix == ".part":
-                continue
-            if time.time() - path.stat().st_mtime > _BLOB_S:
-                path.unlink()
-
     # -------------------------------------------------------------- slots
 
     def _start(self, number: int) -> None:
+        """Start the process of a slot."""
+        while number >= len(self._children):
+            self._children.append(None)
+        self._children[number] = self._process(number)
+
+    def _process(self, number: int) -> Child:
         options = self._options
         init = pipe.Init(
             self._key, self._name, options.include, options.sys_path, options.cwd, options.element_limit
         )
-        environment = slot_environment(self._connection.path, dump(options.settings))
-        child = self._children[number] = self._spawn(environment, init)
-        self._fds[child.fd] = number
+        child = self._spawn(slot_environment(self._connection.path, dump(options.settings)), init)
+        self._fds[child.fd] = number, child
+        return child
 
-    def _from_slot(self, number: int, now_s: float) -> None:
-        child = self._children[number]
-        if child is None:
-            return
+    def _from_slot(self, number: int, child: Child, now_s: float) -> None:
         messages, alive = child.receive()
         ended: list[Ended] = []
         for message in messages:
-            if isinstance(message, pipe.Results):
-                ended.extend(self._results(number, message))
-            elif isinstance(message, pipe.Finished):
-                self._end(number, ended, now_s)
-                child.finished(message.position)
-                self.session.chunk_done(number)
-            elif not isinstance(message, pipe.Hello):
-                continue
-            elif message.trouble:
-                self._say(f"slot {number}: {message.trouble}")
-                self._failures[number] += 1
-                alive = False
-            else:
-                child.ready = True
-                self._failures[number] = 0
-                self.session.slot_up(number)
+            match message:
+                case pipe.Results():
+                    ended.extend(self._results(number, message))
+                case pipe.Finished():
+                    self._end(number, ended, now_s)
+                    child.finished(message.position)
+                    self.session.chunk_done(number)
+                    self._weigh(number, child)
+                case pipe.Noted():
+                    note = wire.Note(message.token, message.index, message.state, message.meta)
+                    self.session.noted(number, note)
+                case pipe.Waits():
+                    self._on_waits(number, child, on=message.on)
+                case pipe.Hello():
+                    alive = alive and self._on_hello(number, child, message)
         self._end(number, ended, now_s)
         if not alive:
-            self._bury(number, now_s)
+            self._bury(number, child, now_s)
+
+    def _on_hello(self, number: int, child: Child, hello: pipe.Hello) -> bool:
+        """A process has come up; returns whether it can be used."""
+        if hello.trouble:
+            self._say(f"slot {number}: {hello.trouble}")
+            self._failures[number] += 1
+            return False
+        child.ready = True
+        self._failures[number] = 0
+        self.session.knows(hello.tasks)
+        if self._children[number] is child:
+            self.session.slot_up(number)
+        return True
+
+    def _on_waits(self, number: int, child: Child, *, on: bool) -> None:
+        limit = self._options.settings.waiting_limit * self._options.slots
+        if on and self.session.roster.waiting >= limit:
+            child.send(pipe.WaitAnswer(limit))
+            return
+        self.session.slot_waits(number, on)
+        if on:
+            child.send(pipe.WaitAnswer())
 
     def _results(self, number: int, results: pipe.Results) -> list[Ended]:
         """Seal what a slot sent; nothing comes of what is no longer wanted, or has to be uploaded first."""
         if results.token not in self.session.held:
             return []
         ended = self._sealing.ended(self.session.lease(results.token), results, far=self.session.fetch)
-        # A file that is gone was sent before: another element named it, too.
-        names = {name for name in ended.blobs if name in self._pending or (self._temporary / name).exists()}
-        if not names:
-            return [ended]
-        self.session.deferred(results.token, results.lo)
-        for name in names:
-            self._pending.setdefault(name, []).append((number, ended, names))
-            self._traffic.upload(name)
-        return []
+        return [] if self._courier.holds(number, ended) else [ended]
 
     def _end(self, number: int, ended: list[Ended], now_s: float) -> None:
         for one in ended:
             self.session.ended(number, [(one.outcome, one.block)], now_s, one.added, one.functions)
         ended.clear()
 
-    def _bury(self, number: int, now_s: float) -> None:
-        """A slot is dead: say what it ran, and put another in its place."""
-        child = self._children[number]
-        if child is None:
-            return
+    def _bury(self, number: int, child: Child, now_s: float) -> None:
+        """A process is dead: say what it ran, and put another in its place."""
         running = child.running()
         child.kill()
         text = child.evidence()
@@ -371,30 +374,101 @@ class Supervisor:
             self._say(f"slot {number} died: {text}")
         del self._fds[child.fd]
         child.close()
-        self._children[number] = None
-        token, index = running if running is not None else (0, -1)
-        self.session.slot_down(number, token, index, text, now_s)
         pause_s = _START_PAUSE_S * (self._failures[number] >= _START_TRIES)
         self._start_at_s[number] = now_s + pause_s
+        if self._spares.get(number) is child:
+            del self._spares[number]
+            return
+        self._children[number] = self._spares.pop(number, None)
+        token, index = running if running is not None else (0, -1)
+        self.session.slot_down(number, token, index, text, now_s)
+        spare = self._children[number]
+        if spare is not None and spare.ready:
+            self.session.slot_up(number)
+
+    def _leave(self, child: Child, now_s: float) -> None:
+        """Let a process that has nothing to do end."""
+        del self._fds[child.fd]
+        child.send(pipe.Bye())
+        self._leaving.append((child, now_s + _LEAVE_S))
 
     def _watch_slots(self, now_s: float) -> None:
         for number, child in enumerate(self._children):
             if child is None:
-                if now_s >= self._start_at_s[number] and not self._stopping:
+                if number < self._options.slots and now_s >= self._start_at_s[number] and not self._stopping:
                     self._start(number)
                 continue
             child.flush()
             self.session.slot_runs(number, child.running(), now_s)
             child.hurry(now_s)
+            self._limit(number, child, now_s)
             if child.overdue(now_s):
                 child.kill()
+            if self.session.roster.is_spent(number):
+                self._renew(number, child, now_s)
             if now_s - self._trimmed_s > _TRIM_S:
                 child.trim_output()
+        self._stand_in(now_s)
+        for child, until_s in list(self._leaving):
+            if child.process.poll() is not None or now_s > until_s:
+                child.close()
+                self._leaving.remove((child, until_s))
         if now_s - self._trimmed_s > _TRIM_S:
             self._trimmed_s = now_s
-            pids = [os.getpid(), *(child.process.pid for child in self._children if child is not None)]
+            pids = [os.getpid(), *(child.process.pid for _, child in self._fds.values())]
             self.session.rss = sum(map(resident_bytes, pids))
-            self._sweep()
+            self._courier.sweep()
+
+    def _limit(self, number: int, child: Child, now_s: float) -> None:
+        """Let an element fail, and stop it, when its time limit has passed."""
+        over = child.over_limit(now_s)
+        if over is None or over[0] not in self.session.held:
+            return
+        token, index, ran_s = over
+        lease = self.session.lease(token)
+        self._end(number, [self._sealing.limited(lease, index, time.time() - ran_s, ran_s)], now_s)
+        child.halt(token, index, index + 1, lease.cancel_grace_s)
+
+    def _weigh(self, number: int, child: Child) -> None:
+        """Let a process that has grown too large run nothing more."""
+        bound = self._options.settings.max_memory_per_child
+        roster = self.session.roster
+        if bound and not roster.is_spent(number) and resident_bytes(child.process.pid) > bound:
+            roster.wear(number)
+
+    def _renew(self, number: int, child: Child, now_s: float) -> None:
+        """Put another process in the place of one that is to run nothing more, once that is ready."""
+        spare = self._spares.get(number)
+        if spare is None:
+            if now_s >= self._start_at_s[number] and not self._stopping:
+                self._spares[number] = self._process(number)
+        elif spare.ready and self.session.roster.is_idle(number):
+            self._leave(child, now_s)
+            self._children[number] = self._spares.pop(number)
+            self.session.slot_up(number)
+
+    def _stand_in(self, now_s: float) -> None:
+        """Start processes in the stead of those whose elements wait for others, and end those that idle."""
+        roster, count = self.session.roster, self._options.slots
+        if len(self._children) == count and not roster.waiting:
+            return
+        wanted = roster.wanted - count
+        for number in range(count, count + roster.waiting):
+            if self._alive_stand_ins() >= wanted:
+                break
+            free = number >= len(self._children) or self._children[number] is None
+            if free and now_s >= self._start_at_s[number] and not self._stopping:
+                self._start(number)
+        for number, child in enumerate(self._children[count:], count):
+            if child is None or not roster.is_idle(number) or self._alive_stand_ins() <= wanted:
+                self._idle_s.pop(number, None)
+            elif now_s - self._idle_s.setdefault(number, now_s) > _STAND_IN_S:
+                self._leave(child, now_s)
+                self._children[number] = None
+                self.session.slot_down(number, 0, -1, "", now_s)
+
+    def _alive_stand_ins(self) -> int:
+        return sum(child is not None for child in self._children[self._options.slots :])
 
     def _carry_out(self) -> None:
         """Do what the session ordered; an order may lead to further ones."""
@@ -410,6 +484,8 @@ class Supervisor:
                     self.session.took_back(order.slot, child.take_back())
                 case Halt():
                     child.halt(order.token, order.lo, order.hi, order.grace_s)
+                case Abort():
+                    child.abort(order.token, order.index)
 
     def _give(self, child: Child, order: Run) -> None:
         lease = order.lease

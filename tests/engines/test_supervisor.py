@@ -37,17 +37,17 @@ def test_fetched_files_go_when_no_lease_names_them(tmp_path: Path) -> None:
     feed = wire.Feed(False, Slice(0, 0, 1), [wire.Block(0, 0, 1, b"", 9, "fe" * 16)])
     args = wire.Block(1, 0, 1, b"", 9, "aa" * 16)
     session.receive(wire.Lease(7, RUN, 1, 0, 1, 1, "t", FUNCTION, args, False, feed, False, 0.5), 1.0)
-    supervisor._pending["bb" * 16] = []
+    supervisor._courier._pending["bb" * 16] = []
     folder = supervisor._temporary
     names = ["aa" * 16, "fe" * 16, "bb" * 16, FUNCTION.hex(), "cc" * 16, "dd" * 16, "ee" * 16 + ".part"]
     for name in names:
         (folder / name).write_bytes(b"x")
         old_s = time.time() - (0 if name == "dd" * 16 else 100)
         os.utime(folder / name, (old_s, old_s))
-    supervisor._sweep()
+    supervisor._courier.sweep()
     assert sorted(path.name for path in folder.iterdir()) == sorted(set(names) - {"cc" * 16})
     session.receive(wire.Stale([7]), 2.0)
-    supervisor._sweep()
+    supervisor._courier.sweep()
     left = {"bb" * 16, FUNCTION.hex(), "dd" * 16, "ee" * 16 + ".part"}
     assert {path.name for path in folder.iterdir()} == left
     for path in folder.iterdir():

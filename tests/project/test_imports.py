@@ -56,6 +56,7 @@ LAYERS = {
     "engines.notes": "wire",
     "engines.sealing": "core.* engines.pipe errors payload wire",
     "engines.session": "core.* engines.notes engines.roster wire",
+    "engines.courier": "bulk engines.sealing engines.session wire",
     "engines.child": "engines.pipe",
     "engines.captured": "",
     "engines.coroutines": "",
@@ -68,8 +69,8 @@ LAYERS = {
     "engines.slot": "configuration engines.ending engines.pipe engines.runner engines.storing errors payload"
     " signals stores.*",
     "engines.tunnel": "errors settings",
-    "engines.supervisor": "bulk configuration core.* engines.child engines.pipe engines.sealing"
-    " engines.session engines.tunnel errors payload settings transport version wire",
+    "engines.supervisor": "configuration core.* engines.child engines.courier engines.pipe engines.roster"
+    " engines.sealing engines.session engines.tunnel errors payload settings transport version wire",
     "engines.launch": "engines.supervisor errors settings transport",
     # The client.
     "functions": "payload",
