@@ -17,6 +17,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -44,6 +45,7 @@ from nbq.session import Accepted, Answered, ClientSession, Connected, Ended, Eve
 from nbq.settings import Connection, refresh_endpoints, temporary_dir
 from nbq.transport import PeerEndpoint, PeerTransport
 from nbq.version import versions
+from nbq.waits import patiently, while_pending
 
 __all__ = ["Link"]
 
@@ -475,7 +477,7 @@ class Link(Asking):
         """Wait until something holds of a run; returns whether it does, raises why it never will."""
         if done():
             return True
-        ended = self._until(lambda: done() or replica.error is not None, timeout)
+        ended = patiently(partial(self._until, lambda: done() or replica.error is not None), timeout)
         if ended and replica.error is not None and not done():
             raise replica.error
         return ended
@@ -487,7 +489,7 @@ class Link(Asking):
 
     def future(self, replica: Replica, done: Callable[[], object]) -> asyncio.Future[None]:
         """Return a future of the running event loop that is done when something holds of a run."""
-        return future_of(lambda call: self.call_when(replica, done, call))
+        return while_pending(future_of(lambda call: self.call_when(replica, done, call)))
 
     def follow(self, runs: Iterable[bytes], news: deque[tuple[bytes, int]]) -> None:
         """Note from now on in ``news`` what of some runs is new: run, and node or NONE."""
@@ -503,7 +505,7 @@ class Link(Asking):
         Raises:
             NbqError: The hub refuses this client, or it was closed.
         """
-        return self._until(done, timeout)
+        return patiently(partial(self._until, done), timeout)
 
     def complete(self, replica: Replica, nodes: list[int]) -> None:
         """Wait until it is known how all elements of nodes ended, which have."""

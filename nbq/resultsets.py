@@ -26,6 +26,7 @@ from nbq.errors import PayloadTooLarge, UnknownResult, UsageError, WaitTimeout
 from nbq.members import DEPTH_LIMIT, Members, Picked, first_bad, is_task
 from nbq.replica import Replica
 from nbq.results import ENDED, AsyncResult, Finder, check_waiting, handle, result_of
+from nbq.waits import while_pending
 
 if TYPE_CHECKING:
     from nbq.link import Link
@@ -187,7 +188,8 @@ class ResultSet:
     def __await__(self) -> Generator[Any, None, list[Any]]:
         """Wait for all members in a coroutine and return their values; raises as ``get``."""
         with Ends(self._link, self._members.parts()) as ends:
-            yield from future_of(lambda call: self._call(ends, ends.settled, call)).__await__()
+            future = future_of(lambda call: self._call(ends, ends.settled, call))
+            yield from while_pending(future).__await__()
         return self.get(0)
 
     def then(self, callback: Callable[[Self], Any], on_error: Callable[[Self], Any] | None = None) -> Self:

@@ -25,7 +25,7 @@ from nbq.errors import InvalidSignature, UnknownTask
 from nbq.functions import FunctionCache, goes_by_value, named
 from nbq.traits import TRAITS, Traits
 
-__all__ = ["Task", "find_task", "registered", "task"]
+__all__ = ["Task", "find_task", "known_tasks", "registered", "task"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -279,6 +279,11 @@ def _make(
 def registered(name: str) -> Task[..., Any] | None:
     """Return the task of a name that is known in this process, or None."""
     return _registry.get(name)
+
+
+def known_tasks() -> list[str]:
+    """Return the names of the tasks that are known in this process."""
+    return sorted(_registry)
 
 
 def find_task(name: str, module: str | None) -> Task[..., Any]:

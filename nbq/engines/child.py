@@ -52,6 +52,8 @@ class Child:
         """How many of these have time limits."""
         self._over = 0
         """Position whose time limit has been seen to have passed."""
+        self._softened = 0
+        """Position whose soft time limit has."""
         self._functions: deque[bytes] = deque(maxlen=_FUNCTIONS)
         self._feeds: deque[int] = deque(maxlen=8)
         self.pipe.send(init)
@@ -187,7 +189,7 @@ class Child:
     def over_limit(self, now_s: float) -> tuple[int, int, float] | None:
         """Return token, index and seconds of the running element when its time limit has passed, once.
 
-        When its soft time limit has, it is told.
+        When its soft time limit has, it is told, until it takes note.
         """
         if not self._limited:
             return None
@@ -204,9 +206,11 @@ class Child:
                 return None
             self._over = page[pipe.LIMIT] = position
             return token, index, ran_s
-        if soft_s is not None and ran_s >= soft_s and page[pipe.SOFT] != position:
-            page[pipe.SOFT] = position
-            self._interrupt()
+        if soft_s is not None and ran_s >= soft_s:
+            if self._softened != position:
+                self._softened = page[pipe.SOFT] = position
+            if page[pipe.SOFT] == position:
+                self._interrupt()
         return None
 
     def limit_in_s(self, now_s: float) -> float:

@@ -41,7 +41,15 @@ _NOTE_LIMIT = 64 * 1024
 
 
 class Halted(BaseException):
-    """Raised in the running element when it is cancelled. Not an Exception: few handlers catch it."""
+    """Raised in the running element when it is to stop. Not an Exception: few handlers catch it.
+
+    Args:
+        error: Its failure, if it is stopped because it ran for too long; None when it is cancelled.
+    """
+
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__()
+        self.error = error
 
 
 class _Target:
@@ -85,6 +93,8 @@ class Runner:
         self.coroutines = Coroutines()
         self.feeds = Feeds(key)
         self.is_aborted = aborted
+        self.inside = False
+        """Whether the function of an element runs, so that an error can be raised in it."""
         self._key = key
         self._limit = limit
         self._send = send
@@ -186,8 +196,11 @@ class Runner:
                     if not work.ignore_result:
                         element = payload.dumps(value, "result", self._limit, running.writes)
                     ended = _SUCCESS, element, "", None
-            except Halted:
-                watching.stopped(running)
+            except Halted as halted:
+                if halted.error is None:
+                    watching.stopped(running)
+                else:
+                    watching.ended(running, State.FAILURE, None, halted.error)
                 raise
             except BaseException as error:  # user code: SystemExit and KeyboardInterrupt are failures too
                 ended, raised = ending.by_error(running, error, f"{self._note}, attempt {work.attempt}")
@@ -218,8 +231,12 @@ class Runner:
         running.call = args, kwargs, headers
         if target.hooked or signals.watched:
             watching.starts(running)
-        value = target.call(*args, **kwargs)
-        return self.coroutines.run(value) if type(value) is CoroutineType else value
+        self.inside = True
+        try:
+            value = target.call(*args, **kwargs)
+            return self.coroutines.run(value) if type(value) is CoroutineType else value
+        finally:
+            self.inside = False
 
     def interrupt(self, error: BaseException) -> None:
         """Raise an error in the element that runs. For signal handlers."""

@@ -16,20 +16,30 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import TypeVar
 
-from nbq import payload, signals
+from nbq import payload, signals, waits
 from nbq.configuration import current_settings
 from nbq.engines import pipe
 from nbq.engines.ending import Ended
 from nbq.engines.pipe import Results
 from nbq.engines.runner import Batch, Halted, Runner, is_large, large
 from nbq.engines.storing import Storing
-from nbq.errors import NbqError, SettingsError
+from nbq.errors import (
+    NbqError,
+    SettingsError,
+    SoftTimeLimitExceeded,
+    TimeLimitExceeded,
+    TooManyWaiting,
+)
 from nbq.stores.used import UsedStore
+from nbq.tasks import known_tasks
 
 __all__ = ["Slot", "main"]
+
+E = TypeVar("E", TimeLimitExceeded, SoftTimeLimitExceeded)
 
 _SEND_S = 0.005
 _SEND_BYTES = 32 * 1024
@@ -39,7 +49,7 @@ _PR_SET_PDEATHSIG = 1
 class Slot:
     """The loop of one slot."""
 
-    _clock: Callable[[], float] = staticmethod(time.perf_counter)
+    _clock: Callable[[], float] = staticmethod(time.monotonic)
     _eager = False
 
     def __init__(self, link: pipe.Pipe, page: memoryview, output: int) -> None:
@@ -54,6 +64,10 @@ class Slot:
         self._thread = threading.get_ident()
         self._sending = threading.Lock()
         """Held while a message is written: threads of a task may show states."""
+        self._waits = 0
+        """In how many places the running element waits for other tasks."""
+        self._excused = False
+        """Whether the supervisor knows that it waits."""
 
     def serve(self) -> None:
         """Run until the supervisor says bye or is gone."""
@@ -68,7 +82,8 @@ class Slot:
         signal.siginterrupt(signal.SIGURG, False)  # it must not be felt by what runs
         event = signals.SlotEvent(init.engine, os.getpid())
         signals.worker_process_init.send(event)
-        self._post(pipe.Hello(os.getpid(), trouble))
+        waits.bind(self)
+        self._post(pipe.Hello(os.getpid(), trouble, known_tasks()))
         while self.take(self._next()):
             pass
         signals.worker_process_shutdown.send(event)
@@ -116,19 +131,47 @@ class Slot:
         return self._queue.popleft()
 
     def _on_interrupt(self, _signal: int, _frame: FrameType | None) -> None:
-        """Stop the running element if it is the one that is meant, and nothing else."""
+        """Stop the running element, or let it know of its soft time limit, if it is the one that is meant."""
         page = self._page
-        if self._running and page[pipe.HALT] == page[pipe.POSITION] != 0:
+        position = page[pipe.POSITION]
+        if not self._running or position == 0:
+            return
+        if page[pipe.HALT] == position:
             self._running = False
-            self._runner.interrupt(Halted())
+            late = page[pipe.LIMIT] == position
+            self._runner.interrupt(Halted(self._too_long(TimeLimitExceeded) if late else None))
+        elif page[pipe.SOFT] == position and self._runner.inside:
+            page[pipe.SOFT] = 0  # taken: the supervisor need not signal again
+            self._runner.interrupt(self._too_long(SoftTimeLimitExceeded))
 
-    def _on_hurry(self, number: int, frame: FrameType | None) -> None:
+    def _too_long(self, kind: type[E]) -> E:
+        ran_s = self._clock() - self._page[pipe.BEGAN] / 1e6
+        options = self._batch.work.options
+        if kind is SoftTimeLimitExceeded:
+            return kind(
+                f"it has run for {ran_s:.3g} s; its soft_time_limit is {options.soft_time_limit_s:g} s"
+            )
+        return kind(f"it was stopped after {ran_s:.3g} s; its time_limit is {options.time_limit_s:g} s")
+
+    def _on_hurry(self, _signal: int, _frame: FrameType | None) -> None:
         """Send the results that wait while a long element runs."""
         if self._running:
-            self._running = False  # no interrupt in the middle of a message
-            self._send(self._batch.lo + len(self._batch.states))
+            with self._quiet():
+                self._send_ended()
+
+    @contextlib.contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """Let no interrupt come in the middle of a message; one that did is felt at the end."""
+        own = self._running and threading.get_ident() == self._thread
+        if own:
+            self._running = False
+        yield
+        if own:
             self._running = True
-            self._on_interrupt(number, frame)
+            self._on_interrupt(0, None)
+
+    def _send_ended(self) -> None:
+        self._send(self._batch.lo + len(self._batch.states))
 
     def _aborted(self) -> bool:
         """Whether the running element was asked to end by itself."""
@@ -141,13 +184,48 @@ class Slot:
 
     def _say(self, message: pipe.FromSlot) -> None:
         """Send a message in the middle of an element, in whatever thread of it."""
-        quiet = self._running and threading.get_ident() == self._thread
-        if quiet:
-            self._running = False  # no interrupt in the middle of a message
-        self._post(message)
-        if quiet:
-            self._running = True
-            self._on_interrupt(0, None)
+        with self._quiet():
+            self._post(message)
+
+    def wait_begins(self) -> None:
+        """Let others run while the running element waits for them.
+
+        Raises:
+            TooManyWaiting: As many tasks as the setting allows wait already.
+        """
+        self._waits += 1
+        if self._waits > 1:
+            return
+        limit = pipe.NONE
+        with self._quiet():
+            self._send_ended()
+            self._post(pipe.Waits(True))
+            limit = self._answer()
+            self._excused = limit == pipe.NONE
+        if limit != pipe.NONE:
+            raise TooManyWaiting(
+                f"{limit} tasks of this engine wait for others already, and no more may: let a canvas wait "
+                "(a chain or chord needs no slot for that), or raise the setting waiting_limit"
+            )
+
+    def _answer(self) -> int:
+        """Return the limit on waiting tasks if it is reached, else NONE; keep what else comes."""
+        while True:
+            if not self._link.read():
+                return pipe.NONE  # the supervisor is gone, and this process with it
+            for message in self._link.to_slot():
+                if isinstance(message, pipe.WaitAnswer):
+                    self._queue.extend(self._link.to_slot())
+                    return message.limit
+                self._queue.append(message)
+
+    def wait_ends(self) -> None:
+        """Go on with the running element."""
+        self._waits = max(0, self._waits - 1)
+        if self._waits == 0 and self._excused:
+            with self._quiet():
+                self._excused = False
+                self._post(pipe.Waits(False))
 
     def _work(self, work: pipe.Work) -> None:
         page = self._page
@@ -157,8 +235,11 @@ class Slot:
         except NbqError as error:
             calls, broken = [b""] * (work.hi - work.lo), error
         self._batch = Batch(work, work.lo)
+        limited = work.limited
         for place, call in enumerate(calls):
             position = work.position + place
+            if limited:
+                page[pipe.BEGAN] = int(self._clock() * 1e6)
             page[pipe.REACHED] = page[pipe.POSITION] = position
             # Written before the limits are read: see Child.take_back for why both sides agree.
             if page[pipe.BLOCKED_FROM] <= position < page[pipe.BLOCKED_TO]:
@@ -198,7 +279,11 @@ class Slot:
             self._running = False
         except Halted:
             self._runner.captured.take()
-            return None
+            ended = None
+        if self._excused:  # what it waited for in an event loop, it waits for no more
+            self._waits = 1
+            self.wait_ends()
+        self._waits = 0
         return ended
 
     def _send(self, next_lo: int) -> None:

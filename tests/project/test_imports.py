@@ -67,7 +67,7 @@ LAYERS = {
     "engines.storing": "core.* engines.ending engines.pipe errors payload stores.*",
     "engines.runner": "context core.* engines.* errors payload signals tasks traits wire",
     "engines.slot": "configuration engines.ending engines.pipe engines.runner engines.storing errors payload"
-    " signals stores.*",
+    " signals stores.* tasks waits",
     "engines.tunnel": "errors settings",
     "engines.supervisor": "configuration core.* engines.child engines.courier engines.pipe engines.roster"
     " engines.sealing engines.session engines.tunnel errors payload settings transport version wire",
@@ -85,15 +85,16 @@ LAYERS = {
     "replica": "blocks core.* errors payload",
     "batch": "canvas.* core.* errors frames functions payload replica tasks wire",
     "interrupts": "",
+    "waits": "",
     "callbacks": "errors replica",
     "asking": "core.* errors replica stores.* wire",
     "link": "asking batch bulk callbacks core.* errors interrupts payload replica session settings transport"
-    " version wire",
+    " version waits wire",
     "walks": "core.* errors",
     "results": "canvas.* core.* current errors link members replica resultsets walks wire",
     "ends": "core.* errors link replica",
     "members": "canvas.* core.* ends errors link replica results resultsets",
-    "resultsets": "callbacks canvas.* core.* current ends errors link members replica results walks",
+    "resultsets": "callbacks canvas.* core.* current ends errors link members replica results walks waits",
     "client": "batch canvas.* configuration context core.* current errors functions link payload"
     " publishing results resultsets routes settings signals stores.* tasks wire",
     "cluster": "client configuration errors security settings",
