@@ -197,8 +197,8 @@ class Child:
         position = page[pipe.POSITION]
         place = self._place(position)
         began_s = page[pipe.BEGAN] / 1e6
-        if place is None or not place[2].limited or position != page[pipe.POSITION]:
-            return None  # nothing runs, or something else by now
+        if place is None or not place[2].limited or not began_s or position != page[pipe.POSITION]:
+            return None  # no function runs, or that of something else by now
         token, index, work = place
         ran_s, limit_s, soft_s = now_s - began_s, work.options.time_limit_s, work.options.soft_time_limit_s
         if limit_s is not None and ran_s >= limit_s:
@@ -223,7 +223,7 @@ class Child:
             options = work.options
             began_s = now_s
             if place is not None and place[2] is work and work.limited:
-                began_s = min(now_s, self.page[pipe.BEGAN] / 1e6)
+                began_s = min(now_s, self.page[pipe.BEGAN] / 1e6 or now_s)
             for limit_s in (options.time_limit_s, options.soft_time_limit_s):
                 if limit_s is not None:
                     left_s = began_s + limit_s - now_s

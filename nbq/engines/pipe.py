@@ -53,8 +53,8 @@ POSITION, BLOCKED_FROM, BLOCKED_TO, HALT, REACHED, SOFT, ABORT, LIMIT, BEGAN = r
 """Words of the page: the position that runs (0 for none); positions from the second word up to, not
 including, the third must not be started; the position that is to be stopped; the last position that ran
 or was about to; the position whose soft time limit has passed; the position that is to end by itself; the
-position that is to be stopped because its time limit has passed; when the last position with a limit began,
-in microseconds of the monotonic clock."""
+position that is to be stopped because its time limit has passed; when the function of the running position
+was called, in microseconds of the monotonic clock, if it has limits and was called yet."""
 
 _WORDS = 9
 _READ_BYTES = 1 << 18

@@ -75,6 +75,7 @@ class Runner:
         send: Sends a message to the supervisor, in whatever thread it is called.
         aborted: Whether the running element was asked to end by itself.
         eager: Whether this is the process that submits, too.
+        begins: Called when the time of an element with limits begins to count; None where none does.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Runner:
         send: Callable[[FromSlot], None],
         aborted: Callable[[], bool],
         eager: bool = False,
+        begins: Callable[[], None] | None = None,
     ) -> None:
         self.engine = engine
         self.eager = eager
@@ -93,6 +95,7 @@ class Runner:
         self.coroutines = Coroutines()
         self.feeds = Feeds(key)
         self.is_aborted = aborted
+        self._begins = begins
         self.inside = False
         """Whether the function of an element runs, so that an error can be raised in it."""
         self._key = key
@@ -231,6 +234,8 @@ class Runner:
         running.call = args, kwargs, headers
         if target.hooked or signals.watched:
             watching.starts(running)
+        if self._begins is not None and work.limited:
+            self._begins()  # what came before, such as the import of a module, is not the task's
         self.inside = True
         try:
             value = target.call(*args, **kwargs)

@@ -94,7 +94,7 @@ class Slot:
         self._key = init.payload_key
         self._runner = Runner(
             init.payload_key, init.engine, init.element_limit, self._output, self._say, self._aborted,
-            self._eager,
+            self._eager, None if self._eager else self._begins,
         )  # fmt: skip
         self._runner.accept = frozenset(settings.accept_content)
         stored = self._runner.feeds.stored = UsedStore(settings.result_backend)
@@ -178,6 +178,9 @@ class Slot:
         page = self._page
         return page[pipe.ABORT] == page[pipe.POSITION] != 0
 
+    def _begins(self) -> None:
+        self._page[pipe.BEGAN] = int(self._clock() * 1e6)
+
     def _post(self, message: pipe.FromSlot) -> None:
         with self._sending:
             self._link.send(message)
@@ -239,7 +242,7 @@ class Slot:
         for place, call in enumerate(calls):
             position = work.position + place
             if limited:
-                page[pipe.BEGAN] = int(self._clock() * 1e6)
+                page[pipe.BEGAN] = 0
             page[pipe.REACHED] = page[pipe.POSITION] = position
             # Written before the limits are read: see Child.take_back for why both sides agree.
             if page[pipe.BLOCKED_FROM] <= position < page[pipe.BLOCKED_TO]:

@@ -10,7 +10,7 @@ import pytest
 import nbq
 from nbq.current import current_client
 from tests.processes.harness import World, until
-from tests.processes.work import block
+from tests.processes.work import block, note
 
 SLOT = "nbq.engines.slot"
 
@@ -31,8 +31,7 @@ async def deep_async(level: int) -> int:
 def hold(marks: str, gate: str, name: str) -> str:
     """Wait for a task that ends when its gate opens; note when this one goes on."""
     value = block.delay(f"{marks}/runs", gate, name).get(60)
-    with open(f"{marks}/order", "a") as file:
-        file.write(f"{name}\n")
+    note.run(f"{marks}/order", name)
     return value
 
 
@@ -40,8 +39,7 @@ def hold(marks: str, gate: str, name: str) -> str:
 def append(path: str, text: str, seconds: float = 0.0) -> None:
     """Write a line, after so many seconds."""
     time.sleep(seconds)
-    with open(path, "a") as file:
-        file.write(f"{text}\n")
+    note.run(path, text)
 
 
 @nbq.task
@@ -63,8 +61,8 @@ def test_one_too_many_that_wait_is_a_typed_error(world: World) -> None:
         with pytest.raises(nbq.TooManyWaiting) as caught:
             result.get(60)
         assert str(caught.value) == (
-            "4 tasks of this engine wait for others already, and no more may: let a canvas wait (a chain or chord "
-            "needs no slot for that), or raise the setting waiting_limit"
+            "4 tasks of this engine wait for others already, and no more may: let a canvas wait (a chain or "
+            "chord needs no slot for that), or raise the setting waiting_limit"
         )
         assert deep.delay(3).get(30) == 4
 
