@@ -467,6 +467,7 @@ class Lease(Struct, frozen=True, array_like=True, tag=112):
     options: Options = Options()
     parent: Kin | None = None
     root: Kin | None = None
+    """None: each element is its own."""
     on: On = On.SUCCESS
     """FAILURE: what is fed is not a value but a failure, for an errback."""
     told: str = ""
