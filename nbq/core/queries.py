@@ -189,7 +189,7 @@ def _rows(run: Run, limit: int) -> Iterator[RunView]:
         yield RunView(run.id, task, run.owner, run.at_s, size, counts, run.finished_s)
         return
     node = run.nodes[0]
-    for index in range(min(run.size, limit)):
+    for index in range(min(node.spec.size, limit)):
         states = {shown_state(node.state[index]): 1}
         finished = next((fact.at_s for fact in node.covering(index, index + 1)), None)
         yield RunView(run.id, task, run.owner, run.at_s, 1, states, finished, index)

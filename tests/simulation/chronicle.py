@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nbq.core import facts as f
-from nbq.core.facts import Deferred, End, Ended, Inherited, Leased, Returned, Settled
+from nbq.core.facts import Became, Deferred, End, Ended, Extended, Inherited, Leased, Returned, Settled
 from nbq.core.model import NONE, Nested, On, State
 from nbq.core.runs import states_of
 from tests.simulation.workload import Job, Violation, open_block
@@ -33,6 +33,7 @@ class Story:
         self.leased: dict[Place, int] = {}
         self.deaths: dict[Place, int] = {}
         self.retries: dict[Place, int] = {}
+        self.replaced: set[Place] = set()
         self.count = 0
 
     def state(self, place: Place) -> State | None:
@@ -42,10 +43,10 @@ class Story:
 
     def gate(self, place: Place) -> State | None:
         """Return how what an element is given ended: None if it is given nothing."""
-        spec = self.job.graph.nodes[place[0]]
+        spec = self.job.nodes[place[0]]
         if spec.given_node == NONE:
             return None
-        single = self.job.graph.nodes[spec.given_node].size == 1
+        single = self.job.nodes[spec.given_node].size == 1
         return self.state((spec.given_node, 0 if single else place[1])) or State.WAITING
 
     def root(self, place: Place) -> Place:
@@ -82,7 +83,9 @@ class Chronicle:
                     self._returned(fact)
                 case Deferred():
                     self._deferred(fact)
-                case Settled() | Ended() | Inherited():
+                case Extended():
+                    self._extended(fact)
+                case Settled() | Ended() | Inherited() | Became():
                     self._ended(fact)
                 case f.Forgotten():
                     self._forgotten(fact)
@@ -91,6 +94,7 @@ class Chronicle:
         if fact.run in self.stories or fact.id in self.by_id:
             raise Violation("accepted once", f"run {fact.run} ({fact.id.hex()}) is accepted twice")
         story = Story(self._world.jobs[fact.id], fact.run, fact.at_s)
+        story.job.begin()
         self.stories[fact.run] = self.by_id[fact.id] = story
 
     def _leased(self, fact: Leased) -> None:
@@ -109,7 +113,7 @@ class Chronicle:
 
     def _check_may_run(self, story: Story, place: Place) -> None:
         """What an element follows has become what it has to."""
-        on = story.job.graph.nodes[place[0]].on
+        on = story.job.nodes[place[0]].on
         states = [story.state(parent) for parent in story.job.parents(*place)]
         if on == On.FAILURE:
             right = State.FAILURE in states and story.gate(place) in (None, State.SUCCESS)
@@ -129,6 +133,16 @@ class Chronicle:
         call = story.job.call(*place)
         if call.does != "again" or story.retries[place] > call.times:
             raise Violation("retries", f"{place} of run {fact.run} asked {story.retries[place]} times")
+
+    def _extended(self, fact: Extended) -> None:
+        story = self.stories[fact.run]
+        place = fact.node, fact.index
+        if story.leased.pop(place, None) != fact.token:
+            raise Violation("fencing", f"{place} of run {fact.run} is replaced by a lease it is not in")
+        if place in story.replaced or story.job.replacements[fact.scope].owner != place:
+            raise Violation("replaced once", f"{place} of run {fact.run} is replaced twice, or by another's")
+        story.replaced.add(place)
+        story.job.extend(fact.scope)
 
     def _returned(self, fact: Returned) -> None:
         story = self.stories[fact.run]
@@ -160,6 +174,12 @@ class Chronicle:
                 self._check_settled(story, place, fact, token, state)
             elif isinstance(fact, Ended):
                 self._check_ended(story, place, fact)
+            elif isinstance(fact, Became):
+                inside = [story.state(inner) for inner in story.job.inside(*place)]
+                if token is not None or set(inside) != {State.SUCCESS}:
+                    raise Violation(
+                        "replaced", f"{place} of run {fact.run} ends, what replaced it is {inside}"
+                    )
             else:
                 self._check_inherited(story, place, fact, token)
             story.ends[place] = story.count, state, fact
@@ -180,7 +200,7 @@ class Chronicle:
         if fact.block == NONE or fact.run in self._dropped:
             return
         data = self._world.disk.block(fact.run, fact.block)
-        elements = open_block(data, story.job.run, fact.node, fact.block_lo, fact.block_n)
+        elements = open_block(data, *story.job.place(fact.node), fact.block_lo, fact.block_n)
         made, under = msgspec.msgpack.decode(elements[place[1] - fact.block_lo])
         if under != fact.token:
             raise Violation("fencing", f"{place} of run {fact.run} was made under {under}, not {fact.token}")
@@ -188,9 +208,11 @@ class Chronicle:
             raise Violation("value", f"{place} of run {fact.run} has the value {made!r}")
 
     def _check_ended(self, story: Story, place: Place, fact: Ended) -> None:
-        options = story.job.graph.nodes[place[0]].options
+        options = story.job.nodes[place[0]].options
         if fact.code == "cancelled":
-            right = fact.state == State.REVOKED and place in story.job.cancelled
+            inner = place[0] in story.job.scopes
+            asked = story.job.cancelled if inner else story.job.cancelled & {place}
+            right = fact.state == State.REVOKED and bool(asked)
         elif fact.code == "expired":
             right = fact.state == State.REVOKED and (
                 (options.expires_s is not None and fact.at_s >= story.at_s + options.expires_s)
@@ -205,7 +227,7 @@ class Chronicle:
 
     def _may_be_skipped(self, story: Story, place: Place) -> bool:
         """Return whether a link or errback is not called for (any more)."""
-        spec = story.job.graph.nodes[place[0]]
+        spec = story.job.nodes[place[0]]
         states = [story.state(parent) for parent in story.job.parents(*place)]
         if State.SKIPPED in states or place in story.job.cancelled:
             return True
@@ -220,14 +242,18 @@ class Chronicle:
             raise Violation(
                 "after parents", f"{place} of run {fact.run} was leased and then inherits its end"
             )
-        spec = story.job.graph.nodes[fact.node]
+        spec = story.job.nodes[fact.node]
         cause = fact.cause_node, place[1] if fact.cause_index == NONE else fact.cause_index
         found = story.ends.get(cause)
         if found is None or found[1] in (State.SUCCESS, State.SKIPPED):
             raise Violation(
                 "root cause", f"{place} of run {fact.run} is ended by {cause}, which did not fail"
             )
-        if spec.after_list != NONE:
+        if place in story.replaced:
+            bad = [
+                leaf for leaf in story.job.inside(*place) if story.state(leaf) not in (None, State.SUCCESS)
+            ]
+        elif spec.after_list != NONE:
             leaves = story.job.leaves(Nested(spec.after_list))
             bad = [leaf for leaf in leaves if story.state(leaf) not in (None, State.SUCCESS)]
         else:
@@ -247,5 +273,5 @@ class Chronicle:
         story = self.stories.pop(fact.run)
         del self.by_id[story.job.run]
         self.forgotten[story.job.run] = story
-        if len(story.ends) < sum(node.size for node in story.job.graph.nodes):
+        if len(story.ends) < sum(node.size for node in story.job.nodes):
             raise Violation("acked is kept", f"run {fact.run} is forgotten before it has finished")

@@ -57,8 +57,8 @@ class ClientActor(PeerActor):
                     if (event.run, node, index) in self._seen:
                         raise Violation("seen once", f"an end of {node}, {index} came twice to one client")
                     self._seen.add((event.run, node, index))
-                    self.unfinished[event.run].discard((node, index))
-                if not self.unfinished[event.run]:
+                    self.unfinished.get(event.run, set()).discard((node, index))
+                if event.run in self.unfinished and not self.unfinished[event.run]:
                     del self.unfinished[event.run]
             case RunRefused():
                 self._on_refused(event)
@@ -80,7 +80,9 @@ class ClientActor(PeerActor):
         if job is None:
             return
         if isinstance(event.answer, wire.Found):
-            if event.answer.graph != job.graph:
+            found = event.answer.graph
+            count = len(job.graph.nodes)
+            if found.nodes[:count] != job.graph.nodes or found.value != job.graph.value:
                 raise Violation("found", "the hub found another graph than was submitted")
             self._watch(job)
         elif job.acked:
@@ -115,9 +117,12 @@ class ClientActor(PeerActor):
 
     def _watch(self, job: Job) -> None:
         nodes = job.graph.nodes
+        before = set(self.session._watches.get(job.run, ()))
         if self.session.watch(job.run, {number: nodes[number].size for number in job.watched}):
-            self._seen = {seen for seen in self._seen if seen[0] != job.run}
+            # What is watched already goes on where it is; the rest comes from its beginning.
+            self._seen = {seen for seen in self._seen if seen[0] != job.run or seen[1] in before}
             self._expect(job)
+            self.unfinished[job.run] -= {(node, index) for run, node, index in self._seen if run == job.run}
 
     def _take_up(self, job: Job) -> None:
         self.jobs[job.run] = job
@@ -171,4 +176,7 @@ class ClientActor(PeerActor):
         """Return whether it is connected, and nothing is outstanding."""
         session = self.session
         waits = self.unfinished or self._finds or session.unacknowledged or session._requests
-        return session.connected and not waits
+        inner = [
+            run for run, nodes in session._watches.items() if max(nodes) >= len(self.jobs[run].graph.nodes)
+        ]
+        return session.connected and not waits and not inner

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nbq import wire
-from nbq.core.events import Again, Outcome
+from nbq.core.events import Addition, Again, Outcome
 from nbq.core.model import EngineInfo, Many, Slice, State
 from nbq.engines.session import EngineSession, Halt, Run, TakeBack
 from tests.simulation.peers import PeerActor
-from tests.simulation.workload import SPEEDS, Call, Violation, mix, open_block, seal
+from tests.simulation.workload import FUNCTIONS, SPEEDS, Call, Replacement, Violation, mix, open_block, seal
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -57,6 +57,7 @@ class Results(msgspec.Struct):
     seconds: float = 0.0
     errors: dict[int, str] = {}
     again: Again | None = None
+    replaced: Replacement | None = None
 
     def __str__(self) -> str:
         """Return what a trace shows."""
@@ -139,7 +140,7 @@ class Slot:
     def _call(self, lease: wire.Lease, index: int) -> Call:
         args = lease.args
         lo, n = (0, 1) if lease.shared else (args.lo, args.n)
-        elements = open_block(args.data, lease.run, lease.node, lo, n)
+        elements = open_block(args.data, *lease.place, lo, n)
         return msgspec.msgpack.decode(elements[0 if lease.shared else index - lo], type=Call)
 
     def _fall(self, turn: int) -> None:
@@ -159,6 +160,13 @@ class Slot:
             self.running = None
             self._next()
             return
+        if call.does == "replace":
+            self._send()
+            made = Replacement(lease.run, lease.node, index, call)
+            self._write(Results(lease, index, bytearray([State.WAITING]), [], replaced=made))
+            self.running = None
+            self._next()
+            return
         value = mix(self.engine.session.functions[lease.function], call.text, self._fed(lease, index))
         self.world.invariants.on_value(lease, index, value)
         batch = self._batch
@@ -168,8 +176,7 @@ class Slot:
         if failed:
             batch.errors[index] = call.text
         batch.states.append(State.FAILURE if failed else State.SUCCESS)
-        made = [call.text if failed else value, lease.token]
-        batch.elements.append(msgspec.msgpack.encode(made))
+        batch.elements.append(msgspec.msgpack.encode([call.text if failed else value, lease.token]))
         batch.seconds += seconds
         if self.world.now_s - self._sent_s > _SEND_S:
             self._send()
@@ -182,13 +189,21 @@ class Slot:
             return None
         places: dict[tuple[int, int], str] = {}
         for block in feed.blocks:
-            elements = open_block(block.data, lease.run, block.node, block.lo, block.n)
+            elements = open_block(block.data, *block.place(lease.run), block.lo, block.n)
             for at in range(block.use_lo, block.use_hi):
                 places[block.node, at] = msgspec.msgpack.decode(elements[at - block.lo])[0]
 
+        became = {(alias.node, alias.index): alias.value for alias in feed.became}
+
+        def one(node: int, at: int) -> object:
+            if (node, at) not in became:
+                return places.get((node, at))
+            built = build(became[node, at])
+            return built[0] if isinstance(became[node, at], Slice) else built
+
         def build(tree: Slice | Many) -> list[object]:
             if isinstance(tree, Slice):
-                return [places.get((tree.node, at)) for at in range(tree.lo, tree.hi)]
+                return [one(tree.node, at) for at in range(tree.lo, tree.hi)]
             built: list[object] = []
             for item in tree.items:
                 if isinstance(item, Slice):
@@ -198,7 +213,7 @@ class Slot:
             return built
 
         if feed.each and isinstance(feed.value, Slice):
-            return places.get((feed.value.node, index))
+            return one(feed.value.node, index)
         built = build(feed.value)
         return built[0] if isinstance(feed.value, Slice) else built
 
@@ -319,7 +334,11 @@ class EngineActor(PeerActor):
         while slot.pipe:
             message = slot.pipe.popleft()
             self.world.say(f"{self.session.info.name} slot {number} says {message}")
-            if isinstance(message, Results):
+            if isinstance(message, Results) and message.replaced is not None:
+                self.session.ended(number, ended, now_s)
+                ended = []
+                self._replaced(number, message, message.replaced, now_s)
+            elif isinstance(message, Results):
                 ended.extend(self._results(message))
             elif isinstance(message, Work):
                 self.session.ended(number, ended, now_s)
@@ -334,6 +353,16 @@ class EngineActor(PeerActor):
         if slot.dead:
             self._bury(number, slot, now_s)
 
+    def _replaced(self, number: int, results: Results, made: Replacement, now_s: float) -> None:
+        if results.lease.token not in self.session.held:
+            return
+        addition = Addition(made.scope, made.graph, [block.meta() for block in made.blocks], True)
+        outcome = Outcome(
+            results.lease.token, results.lo, results.lo + 1, bytes(results.states), additions=[addition]
+        )
+        functions = {spec.function: FUNCTIONS[spec.function] for spec in made.graph.nodes}
+        self.session.ended(number, [(outcome, b"")], now_s, [b.data for b in made.blocks], functions)
+
     def _results(self, results: Results) -> list[tuple[Outcome, bytes]]:
         if results.lease.token not in self.session.held:
             return []
@@ -341,7 +370,7 @@ class EngineActor(PeerActor):
         states = b"" if results.states == bytes([State.SUCCESS]) * count else bytes(results.states)
         block = b""
         if results.again is None and (not lease.ignore_result or states):
-            block = seal(lease.run, lease.node, lo, results.elements)
+            block = seal(*lease.place, lo, results.elements)
         outcome = Outcome(
             lease.token, lo, lo + count, states, len(block), "", results.seconds, results.errors,
             results.again,

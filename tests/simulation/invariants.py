@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from nbq import wire
-from nbq.core.facts import End, Ended, Inherited, Settled
+from nbq.core.facts import Became, End, Ended, Inherited, Settled
 from nbq.core.ledger import Ledger
 from nbq.core.model import NONE, Nested, State
 from nbq.core.runs import Run, states_of
@@ -113,7 +113,10 @@ class Invariants:
     def on_value(self, lease: wire.Lease, index: int, value: str) -> None:
         """An engine computed a value."""
         job = self._world.jobs[lease.run]
-        if value != job.value(lease.node, index):
+        if lease.scope:
+            if value != job.replacements[lease.scope].values[lease.inner, index]:
+                raise Violation("value", f"{lease.inner}, {index} of an addition ran on wrong values")
+        elif value != job.value(lease.node, index):
             raise Violation("value", f"{lease.node}, {index} of {lease.run.hex()} ran on wrong values")
 
     def on_seen(self, client: ClientActor, event: SeenEnded) -> list[tuple[int, int]]:
@@ -151,12 +154,14 @@ class Invariants:
             fact = known
         if isinstance(fact, Ended):
             return state, (place, fact.code)
+        if isinstance(fact, Became):
+            return state, None
         if fact.block == NONE:
             return state, None
         block = blocks.get(fact.block)
         if block is None:
             raise Violation("value", f"the block of {place} is not sent with its end")
-        element = open_block(block.data, job.run, block.node, block.lo, block.n)[place[1] - fact.block_lo]
+        element = open_block(block.data, *block.place(job.run), block.lo, block.n)[place[1] - fact.block_lo]
         made = msgspec.msgpack.decode(element)[0]
         wanted = job.value(*place) if state == State.SUCCESS else job.call(*place).text
         if made != wanted:
@@ -197,6 +202,7 @@ class Invariants:
     def _audit_run(self, run: Run) -> None:
         story = self.chronicle.stories[run.number]
         sizes: dict[int, int] = {number: block.size for number, block in enumerate(run.blocks)}
+        sizes |= {number: block.size for number, block in (run.added or {}).items()}
         for node in run.nodes:
             ended = sum(node.state.count(state) for state in ENDED)
             _equal("node.left", node.left, node.spec.size - ended)

@@ -18,7 +18,7 @@ from nbq.batch import stage
 from nbq.core.model import NONE, Graph, Item, Nested, NodeSpec, On, Options, Slice, State
 from nbq.wire import Block
 
-__all__ = ["FUNCTIONS", "Job", "Violation", "make_job", "open_block", "seal"]
+__all__ = ["FUNCTIONS", "Job", "Replacement", "Violation", "make_job", "open_block", "seal"]
 
 QUEUES = ("default", "left", "right")
 
@@ -62,11 +62,43 @@ def open_block(data: bytes, run: bytes, node: int, lo: int, n: int) -> list[byte
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True):
-    """The argument of an element: a text, what it does (ok, fail, die, again), and how often it does so."""
+    """The argument of an element: a text, what it does, and how often (for replace: by which shape).
+
+    It does one of ok, fail, die, again and replace.
+    """
 
     text: str
     does: str = "ok"
     times: int = 0
+
+
+class Replacement:
+    """The canvas that replaces an element: a task, two tasks in a chain, or a group of two."""
+
+    def __init__(self, run: bytes, node: int, index: int, call: Call) -> None:
+        self.owner = node, index
+        self.scope = blake2b(run + bytes([node]) + index.to_bytes(4, "big"), digest_size=16).digest()
+        body = b"quick"
+        spec = NodeSpec(body.decode(), address(body))
+        texts = [f"{call.text}/{number}" for number in range(2 if call.times else 1)]
+        first = mix(body, texts[0], None)
+        self.values: dict[tuple[int, int], Any] = {(0, 0): first}
+        """Values by inner node and index."""
+        self.value: Any = first
+        if call.times == 0:
+            self.graph = Graph([spec], value=Slice(0, 0, 1))
+        elif call.times == 1:
+            self.graph = Graph([spec, replace(spec, after_node=0, fed=True)], value=Slice(1, 0, 1))
+            self.value = self.values[1, 0] = mix(body, texts[1], first)
+        else:
+            self.graph = Graph([replace(spec, size=2)], [[Slice(0, 0, 2)]], Nested(0))
+            self.values[0, 1] = mix(body, texts[1], None)
+            self.value = [first, self.values[0, 1]]
+        self.calls = [[Call(text) for text in texts]] if call.times == 2 else [[Call(text)] for text in texts]
+        self.blocks: list[Block] = []
+        for number, own in enumerate(self.calls):
+            data = seal(self.scope, number, 0, [msgspec.msgpack.encode(one) for one in own])
+            self.blocks.append(Block(number, 0, len(own), data, len(data)))
 
 
 class Job:
@@ -92,6 +124,15 @@ class Job:
         self.forget_asked = False
         self.cancelled: set[tuple[int, int]] = set()
         """Elements (node, index) that somebody asked to cancel."""
+        self.begin()
+        self.replacements: dict[bytes, Replacement] = {}
+        """All that may be added, by scope."""
+        for number, own in enumerate(calls):
+            for index in range(graph.nodes[number].size):
+                call = own[0 if graph.nodes[number].shared else index]
+                if call.does == "replace":
+                    made = Replacement(run, number, index, call)
+                    self.replacements[made.scope] = made
         self._values: dict[tuple[int, int], Any] = {}
 
     def stage(self, rng: Random) -> None:
@@ -107,28 +148,69 @@ class Job:
 
     def call(self, node: int, index: int) -> Call:
         """Return the argument of an element."""
-        return self.calls[node][0 if self.graph.nodes[node].shared else index]
+        return self.calls[node][0 if self.nodes[node].shared else index]
+
+    def begin(self) -> None:
+        """It is accepted, perhaps again after it was forgotten: nothing was added to it yet."""
+        self.nodes = list(self.graph.nodes)
+        """All nodes, with those that were added to the run."""
+        self.lists = [list(items) for items in self.graph.lists]
+        self.scopes: dict[int, tuple[Replacement, int]] = {}
+        """By the numbers of added nodes: what they belong to, and their numbers in it."""
+        del self.calls[len(self.nodes) :]
+
+    def replacement(self, node: int, index: int) -> Replacement:
+        """Return what replaces an element."""
+        return next(r for r in self.replacements.values() if r.owner == (node, index))
+
+    def extend(self, scope: bytes) -> None:
+        """A canvas was added to the run."""
+        made = self.replacements[scope]
+        first = len(self.nodes)
+        for number, spec in enumerate(made.graph.nodes):
+            after = spec.after_node if spec.after_node == NONE else spec.after_node + first
+            self.scopes[first + number] = made, number
+            self.nodes.append(replace(spec, after_node=after))
+            self.calls.append(made.calls[number])
+        for items in made.graph.lists:
+            self.lists.append([Slice(i.node + first, i.lo, i.hi) for i in items if isinstance(i, Slice)])
+
+    def place(self, node: int) -> tuple[bytes, int]:
+        """Return what blocks of a node are sealed for."""
+        found = self.scopes.get(node)
+        return (self.run, node) if found is None else (found[0].scope, found[1])
+
+    def inside(self, node: int, index: int) -> list[tuple[int, int]]:
+        """Return the elements whose ends are the end of an element that was replaced."""
+        made = self.replacement(node, index)
+        numbers = {inner: number for number, (of, inner) in self.scopes.items() if of is made}
+        value = made.graph.value
+        (last,) = made.graph.lists[0] if isinstance(value, Nested) else [value]
+        assert isinstance(last, Slice)
+        return [(numbers[last.node], at) for at in range(last.lo, last.hi)]
 
     def parents(self, node: int, index: int) -> list[tuple[int, int]]:
         """Return the elements that an element waits for."""
-        spec = self.graph.nodes[node]
+        spec = self.nodes[node]
         if spec.after_list != NONE:
             return self.leaves(Nested(spec.after_list))
         if spec.after_node != NONE:
-            return [(spec.after_node, index if self.graph.nodes[spec.after_node].size > 1 else 0)]
+            return [(spec.after_node, index if self.nodes[spec.after_node].size > 1 else 0)]
         return []
 
     def leaves(self, item: Item) -> list[tuple[int, int]]:
         """Return the elements of a slice or list, in order."""
         if isinstance(item, Slice):
             return [(item.node, index) for index in range(item.lo, item.hi)]
-        return [leaf for inner in self.graph.lists[item.number] for leaf in self.leaves(inner)]
+        return [leaf for inner in self.lists[item.number] for leaf in self.leaves(inner)]
 
     def value(self, node: int, index: int) -> Any:
         """Return the value of an element, should it succeed."""
         key = node, index
+        if key not in self._values and self.call(node, index).does == "replace":
+            self._values[key] = self.replacement(node, index).value
         if key not in self._values:
-            spec = self.graph.nodes[node]
+            spec = self.nodes[node]
             fed = None
             if spec.fed and spec.after_list != NONE:
                 fed = self._tree(spec.after_list)
@@ -139,7 +221,7 @@ class Job:
 
     def _tree(self, number: int) -> list[Any]:
         built: list[Any] = []
-        for item in self.graph.lists[number]:
+        for item in self.lists[number]:
             if isinstance(item, Nested):
                 built.append(self._tree(item.number))
             else:
@@ -294,6 +376,8 @@ def _calls(rng: Random, run: bytes, number: int, spec: NodeSpec) -> list[Call]:
             calls.append(Call(text, "die", rng.choice((1, 2, 3, 9))))
         elif draw < bad + 0.04:
             calls.append(Call(text, "again", rng.choice((1, 1, 2))))
+        elif draw < bad + 0.06:
+            calls.append(Call(text, "replace", rng.choice((0, 1, 2))))
         else:
             calls.append(Call(text))
     return calls

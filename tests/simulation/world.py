@@ -442,7 +442,7 @@ class World:
                 if job.acked and job.run not in self.invariants.chronicle.forgotten:
                     raise Violation("acked is kept", f"run {job.run.hex()} is gone")
                 continue
-            size = sum(node.size for node in job.graph.nodes)
+            size = sum(node.size for node in job.nodes)
             if len(story.ends) != size:
                 raise Violation(
                     "liveness", f"{size - len(story.ends)} elements of run {story.number} never ended"
