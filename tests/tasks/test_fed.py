@@ -109,10 +109,10 @@ def test_an_errback_after_a_list_is_told_of_the_first_failure(stage: Stage) -> N
     assert (found[0], found[1]) == (Request(id=f"{RUN.hex()}-5-2"), "KeyError")
 
 
-def test_a_failure_that_was_inherited_is_the_one_that_it_came_from(stage: Stage) -> None:
+def test_a_failure_that_was_inherited_is_told_of_where_it_began(stage: Stage) -> None:
     feed = Feed(False, Slice(6, 3, 4), [failure(1)], failed=[Failed(6, 3, 4, 5, 1)])
     found = value(stage.run(by_request, feed=feed, on=On.FAILURE))
-    assert (found[0], found[1]) == (Request(id=f"{RUN.hex()}-6-3"), "ValueError")
+    assert (found[0], found[1]) == (Request(id=f"{RUN.hex()}-5-1"), "ValueError")
 
 
 def test_a_failure_that_is_missing_is_said_to_be(stage: Stage) -> None:
