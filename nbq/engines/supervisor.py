@@ -312,11 +312,11 @@ class Supervisor:
             match message:
                 case pipe.Results():
                     ended.extend(self._results(number, message))
+                    self._weigh(number, child)
                 case pipe.Finished():
                     self._end(number, ended, now_s)
                     child.finished(message.position)
                     self.session.chunk_done(number)
-                    self._weigh(number, child)
                 case pipe.Noted():
                     note = wire.Note(message.token, message.index, message.state, message.meta)
                     self.session.noted(number, note)
