@@ -13,7 +13,7 @@ from tests.processes.harness import World
 from tests.processes.work import note, pid_of_slot
 
 TOLERANCE_S = 1.0
-"""For a machine with much else to do; what was measured is 10 ms."""
+"""For a machine with much else to do; on an idle one it is about a millisecond."""
 
 
 @nbq.task
