@@ -4,7 +4,7 @@ The hub, the engine's session, the slots' runner, the client's session and the h
 every message between them is encoded and decoded. Only what is around them is other: no sockets, threads,
 processes or files of facts, and a clock that jumps to the next deadline when nothing else can happen. So what
 a canvas does here is what it does on a cluster, and a countdown of an hour takes no time.
-Loaded only when one of these is used (``docs/adr/0008``).
+Loaded only when one of these is used (``docs/adr/0009``).
 """
 
 from __future__ import annotations

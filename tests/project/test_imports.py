@@ -98,7 +98,7 @@ LAYERS = {
     "client": "batch canvas.* configuration context core.* current errors functions link payload"
     " publishing results resultsets routes settings signals stores.* tasks wire",
     "cluster": "client configuration errors security settings",
-    # A whole cluster in one process, for apply(), eager mode and tests (docs/adr/0008).
+    # A whole cluster in one process, for apply(), eager mode and tests (docs/adr/0009).
     "local.*": "blobs canvas.* client context core.* current engines.* errors hub journal link local.*"
     " replica results resultsets settings tasks transport version wire",
     "testing": "canvas.* local.* signals tasks",
