@@ -14,7 +14,10 @@ __all__ = ["answer", "cluster"]
 def answer(scheduler: Scheduler, ask: wire.Ask, owner: str) -> wire.Answer | wire.Found | wire.Rejected:
     """Return the answer to a question about runs and elements; ``owner`` is the key of who asks."""
     unknown = wire.Rejected(
-        "unknown", f"the hub has no run or task {ask.text or ask.run.hex()!r}", request=ask.request
+        "unknown",
+        f"the hub has no run or task {ask.text or ask.run.hex()!r}: it is mistyped, of another hub, or was "
+        "forgotten (results are kept for result_expires seconds)",
+        request=ask.request,
     )
     match ask.what:
         case "runs":

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from nbq import wire
+from nbq.core.model import Slice
 from nbq.core.views import ElementView
 from nbq.errors import UnknownResult
 from nbq.replica import Replica
@@ -66,10 +67,12 @@ class Asking(ABC):
 
     def note(self, replica: Replica, node: int, index: int) -> Any:
         """Return what a running element last showed of itself; None for nothing."""
-        data = self._element(replica, node, index).note
-        if not data:
+        answer = self._element(replica, node, index)
+        if not answer.note:
             return None
-        return replica.note(node, index, data)
+        (view,) = answer.elements
+        place = (view.scope, view.inner) if view.scope else (replica.run, node)
+        return replica.note(place, index, answer.note)
 
     def saved(self, own: str) -> bytes:
         """Return what is kept at the hub under an id; nothing if there is nothing (any more)."""
@@ -106,13 +109,21 @@ class Asking(ABC):
         """Keep data at the hub under an id, or (empty) delete it; returns how many there were to change."""
         return self.answer(wire.Save(0, own, data)).count
 
-    def forget(self, replica: Replica) -> None:
+    def forget(self, replica: Replica, calls: Slice | None = None) -> None:
         """Let the hub drop a finished run, and the result store its values.
+
+        Args:
+            replica: The run.
+            calls: Which are meant of a batch of separate calls; None for all. The values of a batch share
+                blocks, so the store keeps those of some until they expire.
 
         Raises:
             ResultStoreError: The store does not answer; the hub has dropped the run all the same.
         """
         self.accepted(replica)
+        if calls is not None:
+            self.answer(wire.Forget(0, replica.run, calls.lo, calls.hi))
+            return
         if self.stored:
             self._learn_stored(replica)
         self.answer(wire.Forget(0, replica.run))

@@ -431,7 +431,7 @@ class Hub:
             event = ev.AbortAsked(message.run, message.node, message.lo, message.hi)
             self._request(session, message.request, event, now)
         elif isinstance(message, wire.Forget):
-            self._request(session, message.request, ev.ForgetAsked(message.run), now)
+            self._request(session, message.request, ev.ForgetAsked(message.run, message.lo, message.hi), now)
         elif isinstance(message, wire.Save):
             self._on_save(session, message)
         elif isinstance(message, wire.Ask):
@@ -519,13 +519,15 @@ class Hub:
         return True
 
     def _request(self, session: Session, request: int, event: ev.Event, now: Now) -> None:
-        before = self.scheduler.ledger.left
+        before, waiting = self.scheduler.ledger.left, len(self._actions)
         rejected = self._handle(event, now, [])
         if rejected is not None:
             reply = wire.Rejected(rejected.code, rejected.text, request=request)
             self._replies.append((session, reply))
         else:
             stopped = before - self.scheduler.ledger.left
+            asked = [action for action in self._actions[waiting:] if isinstance(action, act.Abort)]
+            stopped += sum(action.hi - action.lo for action in asked)
             self._replies.append((session, wire.Answer(request, stopped)))
 
     # -------------------------------------------------------------- leases

@@ -238,9 +238,9 @@ class Replica:
             return []
         return payload.load_extras(self.opened(fact).extras)[3].get(index - fact.block_lo, [])
 
-    def note(self, node: int, index: int, data: bytes) -> Any:
-        """Return what a running element shows of itself, from the block that the hub has of it."""
-        where = payload.origin("note", self.run, node, index)
+    def note(self, place: tuple[bytes, int], index: int, data: bytes) -> Any:
+        """Return what a running element shows of itself, from the block that was sealed for its place."""
+        where = payload.origin("note", *place, index)
         return payload.unseal(self._key, where, data, accept=self._accept).value(0)
 
     def values(self, node: int, lo: int, hi: int) -> list[Any]:

@@ -422,8 +422,13 @@ class AsyncResult:
         return self._link.abort(self._replica, self.node, self.index, self.index + 1) > 0
 
     def forget(self) -> None:
-        """Let the hub drop the run that this task belongs to, with its values."""
-        self._link.forget(self._replica)
+        """Let the hub drop the run that this task belongs to, with its values.
+
+        Of separate calls that left together, each is a run of its own.
+        """
+        each = self._link.graph(self._replica).each
+        own = Slice(self.node, self.index, self.index + 1)
+        self._link.forget(self._replica, own if each else None)
 
     # -------------------------------------------------------------- what Python asks
 

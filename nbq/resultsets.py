@@ -358,9 +358,14 @@ class ResultSet:
 
     def forget(self) -> None:
         """Let the hub drop the runs of all members, with their values."""
-        for replica in {replica.run: replica for replica, _ in self._members.parts()}.values():
+        done: set[bytes] = set()
+        for replica, part in self._members.parts():
             assert self._link is not None
-            self._link.forget(replica)
+            if self._link.graph(replica).each:
+                self._link.forget(replica, part)
+            elif replica.run not in done:
+                self._link.forget(replica)
+            done.add(replica.run)
 
     def save(self) -> str:
         """Let the hub keep which results these are; returns the id that ``restore`` takes.

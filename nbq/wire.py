@@ -183,10 +183,12 @@ class Cancel(Struct, frozen=True, array_like=True, tag=8):
 
 
 class Forget(Struct, frozen=True, array_like=True, tag=9):
-    """Drop a finished run. Answered by Answer."""
+    """Drop a finished run, or calls ``lo`` to ``hi - 1`` of a batch of separate ones. Answered by Answer."""
 
     request: int
     run: RunId
+    lo: MaybeIndex = NONE
+    hi: MaybeIndex = NONE
 
 
 class Ask(Struct, frozen=True, array_like=True, tag=10):

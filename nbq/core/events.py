@@ -58,9 +58,11 @@ class CancelAsked(Struct, frozen=True):
 
 
 class ForgetAsked(Struct, frozen=True):
-    """Somebody wants a finished run dropped."""
+    """Somebody wants a finished run dropped; or calls ``lo`` to ``hi - 1`` of a batch of separate calls."""
 
     id: bytes
+    lo: int = NONE
+    hi: int = NONE
 
 
 class AbortAsked(Struct, frozen=True):

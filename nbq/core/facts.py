@@ -15,6 +15,7 @@ __all__ = [
     "Accepted",
     "Became",
     "Deferred",
+    "Dropped",
     "End",
     "Ended",
     "Extended",
@@ -183,6 +184,14 @@ class Became(Struct, frozen=True, array_like=True, tag=10, gc=False):
     at_s: float
 
 
+class Dropped(Struct, frozen=True, array_like=True, tag=11, gc=False):
+    """Separate calls of a batch were dropped, each a run of its own to users; the last takes all along."""
+
+    run: int
+    lo: int
+    hi: int
+
+
 class Forgotten(Struct, frozen=True, array_like=True, tag=7, gc=False):
     """A finished run was dropped, with its blocks."""
 
@@ -192,4 +201,7 @@ class Forgotten(Struct, frozen=True, array_like=True, tag=7, gc=False):
 End = Settled | Ended | Inherited | Became
 """The facts that end elements; each element is named by exactly one of them."""
 
-Fact = Accepted | Leased | Returned | Deferred | Extended | Settled | Ended | Inherited | Became | Forgotten
+Fact = (
+    Accepted | Leased | Returned | Deferred | Extended | Settled | Ended | Inherited | Became | Dropped
+    | Forgotten
+)  # fmt: skip

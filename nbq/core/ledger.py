@@ -66,6 +66,8 @@ class Ledger:
                 self._apply_extended(fact)
             case f.Settled() | f.Ended() | f.Inherited() | f.Became():
                 self._apply_end(fact)
+            case f.Dropped():
+                self._apply_dropped(fact)
             case f.Forgotten():
                 self._apply_forgotten(fact)
             case _:
@@ -123,11 +125,11 @@ class Ledger:
 
     def _apply_extended(self, fact: f.Extended) -> None:
         run = self.runs[fact.run]
-        weight, size, count, known = run.weight, run.size, len(run.nodes), set(run.functions)
+        weight, size, count, known = run.weight, run.size, len(run.nodes), len(run.functions)
         run.extend(fact)
         self.weight += run.weight - weight
         self.left += run.size - size
-        for address in run.functions.keys() - known:
+        for address in run.functions[known:]:
             self.functions[address] = self.functions.get(address, 0) + 1
         added = run.nodes[count:]
         self._take_ids(run, added)
@@ -191,6 +193,14 @@ class Ledger:
             del lease.run.leases[lease.token]
             del engine.leases[lease.token]
         self.fleet.note(engine)
+
+    def _apply_dropped(self, fact: f.Dropped) -> None:
+        run = self.runs[fact.run]
+        run.dropped |= frozenset(range(fact.lo, fact.hi))
+        ids = run.nodes[0].spec.ids
+        for index in range(fact.lo, fact.hi) if ids else ():
+            if self.given.get(ids.get(index, "")) == (run.number, 0, index):
+                del self.given[ids[index]]
 
     def _apply_forgotten(self, fact: f.Forgotten) -> None:
         run = self.runs.pop(fact.run)

@@ -71,6 +71,8 @@ def find(scheduler: Scheduler, text: str) -> tuple[Run, int, int] | None:
     _, node, index = parsed
     if node != NONE and (node >= len(run.nodes) or index >= run.nodes[node].spec.size):
         return None
+    if node == 0 and index in run.dropped:
+        return None
     return run, node, index
 
 
@@ -103,6 +105,8 @@ def element(run: Run, number: int, index: int, engines: dict[bytes, Engine]) -> 
         at_s=at_s,
         retries=node.retries(index),
         queue=node.spec.options.queue,
+        scope=node.scope,
+        inner=node.inner,
     )
 
 
@@ -147,20 +151,21 @@ def tasks(scheduler: Scheduler, name: str, state: str, limit: int) -> list[Eleme
         for node in run.nodes:
             if name and name not in (node.spec.task, node.spec.options.shadow):
                 continue
-            for index in _in_states(node, wanted, limit - len(rows)):
+            for index in _in_states(node, wanted, limit - len(rows), run.dropped):
                 rows.append(element(run, node.number, index, scheduler.ledger.fleet.engines))
             if len(rows) >= limit:
                 return rows
     return rows
 
 
-def _in_states(node: Node, wanted: list[State], limit: int) -> list[int]:
+def _in_states(node: Node, wanted: list[State], limit: int, dropped: frozenset[int]) -> list[int]:
     found: list[int] = []
     for state in wanted:
         at = node.state.find(state)
         most = len(found) + limit
         while at >= 0 and len(found) < most:
-            found.append(at)
+            if node.number or at not in dropped:
+                found.append(at)
             at = node.state.find(state, at + 1)
     return sorted(found)[:limit]
 
@@ -189,7 +194,8 @@ def _rows(run: Run, limit: int) -> Iterator[RunView]:
         yield RunView(run.id, task, run.owner, run.at_s, size, counts, run.finished_s)
         return
     node = run.nodes[0]
-    for index in range(min(node.spec.size, limit)):
+    shown = [index for index in range(node.spec.size) if index not in run.dropped] if run.dropped else None
+    for index in (shown or range(node.spec.size))[:limit]:
         states = {shown_state(node.state[index]): 1}
         finished = next((fact.at_s for fact in node.covering(index, index + 1)), None)
         yield RunView(run.id, task, run.owner, run.at_s, 1, states, finished, index)

@@ -250,8 +250,8 @@ class Run:
     """One submitted canvas, numbered by the hub in the order of acceptance."""
 
     __slots__ = (
-        "added", "at_s", "bad", "blocks", "finished_s", "functions", "graph", "id", "leases", "left", "lists",
-        "next_block", "nodes", "number", "owner", "size", "skipped", "weight",
+        "added", "at_s", "bad", "blocks", "dropped", "finished_s", "functions", "graph", "id", "leases",
+        "left", "lists", "next_block", "nodes", "number", "owner", "size", "skipped", "weight",
     )  # fmt: skip
 
     def __init__(self, fact: Accepted) -> None:
@@ -263,6 +263,8 @@ class Run:
         self.blocks: list[BlockMeta] = fact.blocks
         self.added: dict[int, BlockMeta] | None = None
         """Argument blocks of canvases that were added to it, by number."""
+        self.dropped: frozenset[int] = frozenset()
+        """Separate calls of a batch that were dropped while others are kept."""
         self.next_block = len(fact.blocks)
         self.nodes = [Node(number, spec) for number, spec in enumerate(fact.graph.nodes)]
         self.lists = [List(_count(items)) for items in fact.graph.lists]
@@ -276,7 +278,7 @@ class Run:
         self.leases: dict[int, Lease] = {}
         self.weight = sum(block.size for block in fact.blocks)
         """Bytes of its blocks."""
-        self.functions = dict.fromkeys(node.spec.function for node in self.nodes)
+        self.functions = tuple(dict.fromkeys([node.spec.function for node in self.nodes]))
         """The functions that its nodes name."""
         for number, block in enumerate(self.blocks):
             self.nodes[block.node].args.append((block.lo, number))
@@ -340,7 +342,8 @@ class Run:
             node.aside = node.aside or before.aside
             self.nodes.append(node)
             self.graph.nodes.append(spec)
-            self.functions[spec.function] = None
+            if spec.function not in self.functions:
+                self.functions += (spec.function,)
         for items in fact.graph.lists:
             self.lists.append(List(_count(items)))
             self.graph.lists.append([_moved(item, first, first_list) for item in items])

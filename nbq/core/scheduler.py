@@ -250,10 +250,25 @@ class Scheduler:
         run = self.ledger.by_id.get(event.id)
         if run is None:
             self._reject("unknown", "no such run")
+        elif event.lo != NONE and run.graph.each:
+            self._drop(run, event.lo, event.hi)
         elif run.left:
             self._reject("unfinished", "the run has not finished; cancel it first")
         else:
             self._forget(run)
+
+    def _drop(self, run: Run, lo: int, hi: int) -> None:
+        """Drop some of separate calls; with the last of them all goes."""
+        node = run.nodes[0]
+        places = set(range(lo, min(hi, node.spec.size))) - run.dropped
+        if not places:
+            self._reject("unknown", "no such run")
+        elif any(node.state[index] < State.SUCCESS for index in places):
+            self._reject("unfinished", "the task has not finished; cancel it first")
+        elif len(run.dropped) + len(places) == node.spec.size and not run.left:
+            self._forget(run)
+        else:
+            self._decided.emit(f.Dropped(run.number, lo, hi))
 
     def _forget(self, run: Run) -> None:
         blobs = run.blobs()

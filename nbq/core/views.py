@@ -63,6 +63,9 @@ class ElementView(Struct, frozen=True, array_like=True):
     at_s: float = 0.0
     retries: int = 0
     queue: str = ""
+    scope: bytes = b""
+    """What its blocks are sealed for in place of the run, if it belongs to an addition."""
+    inner: int = 0
 
 
 class ClusterView(Struct, frozen=True, array_like=True):

@@ -24,14 +24,14 @@ def shown(meta: object, serializer: str, index: int = 2) -> bytes:
 
 @pytest.mark.parametrize("serializer", ["json", "pickle"])
 def test_a_note_is_read_by_what_made_it(serializer: str) -> None:
-    assert replica(serializer).note(0, 2, shown({"n": [1]}, serializer)) == {"n": [1]}
+    assert replica(serializer).note((RUN, 0), 2, shown({"n": [1]}, serializer)) == {"n": [1]}
 
 
 def test_a_note_that_is_not_accepted_is_not_read() -> None:
     with pytest.raises(ContentDisallowed, match="made by the serializer 'pickle'"):
-        replica("json").note(0, 2, shown({"n": 1}, "pickle"))
+        replica("json").note((RUN, 0), 2, shown({"n": 1}, "pickle"))
 
 
 def test_a_note_of_another_element_is_refused() -> None:
     with pytest.raises(IntegrityError):
-        replica("json").note(0, 2, shown({"n": 1}, "json", index=3))
+        replica("json").note((RUN, 0), 2, shown({"n": 1}, "json", index=3))

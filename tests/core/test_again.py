@@ -14,6 +14,7 @@ from nbq.core.events import (
     Again,
     CancelAsked,
     EngineGone,
+    ForgetAsked,
     KnowsTasks,
     Noted,
     Outcome,
@@ -22,7 +23,7 @@ from nbq.core.events import (
 )
 from nbq.core.facts import Deferred
 from nbq.core.model import Graph, Item, Nested, NodeSpec, On, Slice
-from nbq.core.queries import element, note
+from nbq.core.queries import element, find, note, runs
 from tests.core.harness import Rig, blocks_of, done, node, shown, token
 
 
@@ -357,3 +358,26 @@ def test_a_task_that_no_engine_knows_is_tried_where_there_is_room():
     world = rig(slots=1)
     world.submit(node("unknown", bare_name=True))
     assert len(world.grants()) == 1
+
+
+# ------------------------------------------------------------------ separate calls, forgotten one by one
+
+
+def test_one_of_separate_calls_is_forgotten_and_the_last_takes_all_along():
+    world = rig()
+    run = world.submit(node("work", 3, ids={1: "mine"}), each=True)
+    (grant,) = world.grants()
+    world.report(grant, done(grant, 0, 2))
+    world.send(ForgetAsked(run.id, 1, 2))
+    assert find(world.scheduler, "mine") is None
+    assert [row.index for row in runs(world.scheduler, "", "", 10)] == [0, 2]
+    (reject,) = world.send(ForgetAsked(run.id, 1, 2))[1]
+    assert (reject.code, reject.text) == ("unknown", "no such run")
+    (reject,) = world.send(ForgetAsked(run.id, 2, 3))[1]
+    assert reject.code == "unfinished"
+    world.restart()
+    assert world.scheduler.ledger.runs[1].dropped == {1}
+    world.join(held=(grant.token,))
+    world.report(grant, done(grant, 2, 3))
+    world.send(ForgetAsked(run.id, 0, 3))
+    assert world.scheduler.ledger.runs == {}
