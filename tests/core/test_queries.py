@@ -56,14 +56,9 @@ def test_an_id_of_nothing_is_not_found(end):
 
 
 def view(run: Run, number: int, index: int, **fields) -> ElementView:
-    basis = {
-        "id": f"{run.id.hex()}-{number}-{index}",
-        "task": "a",
-        "attempt": 1,
-        "at_s": WALL_S,
-        "queue": "default",
-    }
-    return ElementView(**{**basis, **fields}, run=run.id, node=number, index=index)
+    basis = {"id": f"{run.id.hex()}-{number}-{index}", "task": "a", "attempt": 1, "at_s": WALL_S}
+    about = {**basis, "queue": "default", "inner": number, **fields}
+    return ElementView(**about, run=run.id, node=number, index=index)
 
 
 def test_an_element_shows_how_it_stands_and_why():
