@@ -77,7 +77,10 @@ def send_task(
     kwargs: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Any:
-    """Submit a call of a task by its name, without its code; as ``Client.send_task``."""
+    """Submit a call of a task by its name, without its code, to the current client's hub.
+
+    ``name``, ``args``, ``kwargs``, ``options`` and errors are as for ``Client.send_task``.
+    """
     return current.current_client().send_task(name, args, kwargs, **options)
 
 
@@ -159,7 +162,16 @@ class Client:
         return found
 
     def submit_plan(self, plan: Plan) -> Any:
-        """Submit a planned canvas; what ``delay`` and ``apply_async`` of canvases do."""
+        """Submit a planned canvas; what ``delay`` and ``apply_async`` of canvases do. Returns its result.
+
+        Args:
+            plan: What ``canvas.plan`` made of it.
+
+        Raises:
+            NotSerializable: An argument or function cannot be serialised.
+            UnknownQueue: The queue of a task is not declared, and may not be made.
+            HubUnreachable: It does not want to wait for a hub that is away.
+        """
         self._link.check_usable()
         router = self._router()
         for node in plan.nodes:
@@ -183,7 +195,20 @@ class Client:
     def submit_task(
         self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
     ) -> Any:
-        """Submit a call of a task; what its ``delay`` and ``apply_async`` do."""
+        """Submit a call of a task; what its ``delay`` and ``apply_async`` do. Returns its ``AsyncResult``.
+
+        Args:
+            task: The task.
+            args: Positional arguments.
+            kwargs: Keyword arguments.
+            options: As for ``Signature.apply_async``.
+
+        Raises:
+            InvalidSignature: The function takes no such arguments, or an option does not exist or fit.
+            NotSerializable: An argument or the function cannot be serialised.
+            UnknownQueue: Its queue is not declared, and may not be made.
+            HubUnreachable: It does not want to wait for a hub that is away.
+        """
         self._link.check_usable()
         if not options:
             router = self._router.made or self._router()
@@ -208,7 +233,9 @@ class Client:
 
         Raises:
             InvalidSignature: An option does not exist or does not fit.
+            NotSerializable: An argument cannot be serialised.
             UnknownQueue: Its queue is not declared, and may not be made.
+            HubUnreachable: It does not want to wait for a hub that is away.
         """
         self._link.check_usable()
         return self._submit_optioned(registered(name) or name, name, tuple(args), dict(kwargs or {}), options)
@@ -229,6 +256,11 @@ class Client:
 
     def submit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> AsyncResult:
         """Submit a call of a plain function or a task; returns without waiting for anything.
+
+        Args:
+            function: The function or task.
+            args: Its positional arguments.
+            kwargs: Its keyword arguments.
 
         Raises:
             NotSerializable: The function or an argument cannot be serialised.
@@ -357,6 +389,9 @@ class Client:
     def flush(self, timeout: float = _FLUSH_S) -> None:
         """Wait until the hub has acknowledged everything that was submitted.
 
+        Args:
+            timeout: Seconds to wait.
+
         Raises:
             WaitTimeout: It has not; the message names the runs.
             NbqError: A submit was refused since the last flush.
@@ -367,6 +402,9 @@ class Client:
 
     def result(self, task_id: str | AsyncResult | ResultSet) -> Any:
         """Return the handle of a task, group or map by its id, from any process.
+
+        Args:
+            task_id: Its id, or a handle of any client.
 
         Raises:
             UnknownResult: The hub has no run or task of this id (any more).
@@ -389,7 +427,13 @@ class Client:
         return self._link.answer(wire.Ask(0, "runs", name, limit, mine=mine)).runs
 
     def tasks(self, name: str = "", state: str = "", limit: int = 100) -> list[ElementView]:
-        """Return tasks of the newest runs: of a name ("" for all), in a state ("" for any)."""
+        """Return tasks, newest runs first.
+
+        Args:
+            name: Only those of this name.
+            state: Only those in this state.
+            limit: How many at most, up to 1,000.
+        """
         return self._link.answer(wire.Ask(0, "tasks", name, limit, state)).elements
 
     def status(self) -> ClusterView:
@@ -412,7 +456,10 @@ class Client:
         return sum(engine.info.slots for engine in self.engines() if engine.state == "up")
 
     def cancel(self, what: str | AsyncResult | GroupResult) -> int:
-        """Stop a task, or everything of a run, by handle or id; returns how many tasks that were.
+        """Stop a task, or everything of a run; returns how many tasks that were.
+
+        Args:
+            what: A handle, or the id of a task, group or run.
 
         Raises:
             UnknownResult: The hub has no such task or run.
@@ -435,7 +482,11 @@ class Client:
     # -------------------------------------------------------------- ending
 
     def close(self, timeout: float = _FLUSH_S) -> None:
-        """Wait for outstanding acknowledgements (up to 10 s, then a warning names the runs); hang up."""
+        """Wait for outstanding acknowledgements, and hang up.
+
+        Args:
+            timeout: Seconds to wait; what is not acknowledged then is named in a warning.
+        """
         if self.closed:
             return
         try:

@@ -147,7 +147,14 @@ class AsyncResult:
         return value
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the task; returns whether it has ended, however."""
+        """Wait for the task; returns whether it has ended, however.
+
+        Args:
+            timeout: Seconds to wait; None for as long as it takes.
+
+        Raises:
+            TooManyWaiting: This is a task, and more tasks of its engine wait than its setting allows.
+        """
         self._link.watch(self._replica, [self.node])
         return self._link.wait(self._replica, self._known, timeout)
 

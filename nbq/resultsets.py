@@ -96,19 +96,22 @@ class ResultSet:
     def add(self, result: AsyncResult | ResultSet) -> None:
         """Take in a handle, unless it is a member.
 
+        Args:
+            result: The result of a task, or a group, which is then one member.
+
         Raises:
             UsageError: It is no handle, or of another client; or this is the group of a run.
         """
         self._picked().add(result)
 
     def update(self, results: Iterable[AsyncResult | ResultSet]) -> None:
-        """Take in handles; raises as ``add``."""
+        """Take in each of some ``results``; raises as ``add``."""
         picked = self._picked()
         for result in results:
             picked.add(result)
 
     def remove(self, result: AsyncResult | ResultSet | str) -> None:
-        """Take out a handle, by itself or its id.
+        """Take out ``result``, a handle or its id.
 
         Raises:
             KeyError: It is no member.
@@ -117,7 +120,7 @@ class ResultSet:
             raise KeyError(result)
 
     def discard(self, result: AsyncResult | ResultSet | str) -> None:
-        """Take out a handle, by itself or its id, if it is a member."""
+        """Take out ``result``, a handle or its id, if it is a member."""
         self._picked().remove(result)
 
     def clear(self) -> None:
@@ -182,7 +185,11 @@ class ResultSet:
         return f"{ends.left} of {size} tasks of {self.id} have not ended"
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for all members; returns whether all have ended, however."""
+        """Wait for all members; returns whether all have ended, however.
+
+        Args:
+            timeout: Seconds to wait; None for as long as it takes.
+        """
         return self._wait(Ends.ended, timeout)[0]
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
@@ -193,7 +200,7 @@ class ResultSet:
         return self.get(0)
 
     def then(self, callback: Callable[[Self], Any], on_error: Callable[[Self], Any] | None = None) -> Self:
-        """Call a function with this when all have ended; as ``AsyncResult.then``."""
+        """Call ``callback``, or ``on_error``, with this when all have ended; as ``AsyncResult.then``."""
         ends = Ends(self._link, self._members.parts()).__enter__()
         todo = [callback if on_error is None else None]
 
@@ -224,6 +231,9 @@ class ResultSet:
 
     def as_completed(self, timeout: float | None = None) -> Iterator[AsyncResult]:
         """Yield the handle of each task, as it ends.
+
+        Args:
+            timeout: Seconds to wait for all of them; None for as long as it takes.
 
         Raises:
             WaitTimeout: Nothing more ended in time.
@@ -258,6 +268,10 @@ class ResultSet:
         self, timeout: float | None = None, **celery: Any
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield id and outcome of each task, as it ends: task_id, status, result, traceback.
+
+        Args:
+            timeout: As for ``as_completed``.
+            celery: As for ``AsyncResult.get``.
 
         Raises:
             WaitTimeout: Nothing more ended in time.
@@ -398,7 +412,7 @@ class ResultSet:
 
     @classmethod
     def restore(cls, id: str) -> Any:  # noqa: A002 - Celery's word
-        """Return the group of an id that ``save`` gave, from any process.
+        """Return the group whose ``id`` ``save`` gave, from any process.
 
         Raises:
             UnknownResult: The hub has no group of this id (any more).
@@ -454,7 +468,7 @@ class GroupResult(ResultSet):
 
     @classmethod
     def of(cls, members: Members) -> Self:
-        """Return a group of a run."""
+        """Return the group that ``members`` of a run are."""
         made = cls.__new__(cls)
         made._members = members
         made._id = ""
@@ -546,6 +560,9 @@ def _loaded(kind: type[ResultSet], own: str, members: list[Any]) -> ResultSet:
 
 def result_from_tuple(value: Any) -> Any:
     """Return the result that ``as_tuple`` described, by the current client.
+
+    Args:
+        value: What ``as_tuple`` returned, or the same as lists.
 
     Raises:
         UnknownResult: The hub has nothing of one of its ids (any more).

@@ -93,7 +93,12 @@ class Signal(Generic[T]):
         return callback
 
     def disconnect(self, callback: Callable[..., object], *, sender: object = None) -> bool:
-        """Tell a callback no more; returns whether it was connected."""
+        """Tell a callback no more; returns whether it was connected.
+
+        Args:
+            callback: What was connected.
+            sender: As it was connected.
+        """
         entry = callback, _sender(sender)
         if entry not in self.receivers:
             return False
@@ -103,7 +108,7 @@ class Signal(Generic[T]):
         return True
 
     def send(self, event: T, sender: str = "") -> None:
-        """Tell those who listen to this sender."""
+        """Tell those who listen to this sender of an ``event``."""
         if self._lasting:
             self._last = event
         for callback, wanted in tuple(self.receivers):

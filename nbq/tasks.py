@@ -96,7 +96,7 @@ class Task(Traits, Actions, Generic[P, R]):
         return {name: value for name, value in vars(self).items() if name in TRAITS}
 
     def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Check that the function can be called like this.
+        """Check that the function can be called with ``args`` and ``kwargs``.
 
         Raises:
             InvalidSignature: It cannot; the message says why, as a call here would.
@@ -138,7 +138,7 @@ class Task(Traits, Actions, Generic[P, R]):
         return _cache.payload(self)
 
     def merged(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return this task's options with those of a call over them.
+        """Return this task's options with the ``options`` of a call over them.
 
         Raises:
             InvalidSignature: There is no such option.
@@ -149,19 +149,45 @@ class Task(Traits, Actions, Generic[P, R]):
     # -------------------------------------------------------------- submitting
 
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """Submit a call; returns its ``AsyncResult`` without waiting for anything."""
+        """Submit a call with these arguments; returns its ``AsyncResult`` without waiting for anything.
+
+        Raises:
+            InvalidSignature: The function takes no such arguments.
+            NotSerializable: One of them, or the function, cannot be serialised.
+        """
         return current_client().submit_task(self, args, kwargs, {})
 
     def apply_async(
         self, args: tuple[Any, ...] | list[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> Any:
-        """Submit a call with options; as ``Signature.apply_async``."""
+        """Submit a call with options; returns its ``AsyncResult`` without waiting for anything.
+
+        Args:
+            args: Positional arguments.
+            kwargs: Keyword arguments.
+            options: As for ``Signature.apply_async``, over those of the task.
+
+        Raises:
+            InvalidSignature: The function takes no such arguments, or an option does not exist or fit.
+            NotSerializable: An argument or the function cannot be serialised.
+            UnknownQueue: The queue is not declared, and may not be made.
+            HubUnreachable: The call does not want to wait for a hub that is away.
+        """
         return current_client().submit_task(self, tuple(args), dict(kwargs or {}), options)
 
     def apply(
         self, args: tuple[Any, ...] | list[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> Any:
-        """Run a call here, in this process; as ``Signature.apply``."""
+        """Run a call here, in this process; returns its result, which has ended.
+
+        Args:
+            args: Positional arguments.
+            kwargs: Keyword arguments.
+            options: As for ``apply_async``.
+
+        Raises:
+            InvalidSignature: The function takes no such arguments, or an option does not exist or fit.
+        """
         return Signature(self, args, kwargs).apply(**options)
 
     def s(self, *args: Any, **kwargs: Any) -> Signature:
@@ -175,22 +201,31 @@ class Task(Traits, Actions, Generic[P, R]):
     def signature(
         self, args: tuple[Any, ...] | list[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> Signature:
-        """Return the signature of a call with options; ``immutable=True`` as for ``si``."""
+        """Return the signature of a call with options.
+
+        Args:
+            args: Positional arguments.
+            kwargs: Keyword arguments.
+            options: As for ``apply_async``; and ``immutable=True`` for what ``si`` makes.
+
+        Raises:
+            InvalidSignature: There is no such option.
+        """
         immutable = bool(options.pop("immutable", False))
         return Signature(self, args, kwargs, options, immutable=immutable)
 
     subtask = signature
 
     def map(self, items: Iterable[Any]) -> Signature:
-        """Return one task that calls this one with each item, one after another, and gives the list."""
+        """Return one task that calls this one with each of ``items`` in turn, and gives the list."""
         return Signature(self).map(items)
 
     def starmap(self, items: Iterable[Iterable[Any]]) -> Signature:
-        """Return one task that calls this one with the arguments in each item, and gives the list."""
+        """Return one task that calls this one with the arguments in each of ``items``."""
         return Signature(self).starmap(items)
 
     def chunks(self, items: Iterable[Iterable[Any]], n: int) -> group:
-        """Return a group of tasks, each of which calls this one with the arguments in n of the items."""
+        """Return a group of tasks, each of which calls this one with ``n`` of the ``items``."""
         return Signature(self).chunks(items, n)
 
     def __reduce__(self) -> tuple[Any, ...]:

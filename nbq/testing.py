@@ -82,7 +82,11 @@ class ClusterUnderTest:
         return datetime.fromtimestamp(self.cluster.clock.now().wall_s, UTC)
 
     def advance(self, seconds: float) -> None:
-        """Let so much (virtual) time pass, and all that happens meanwhile happen."""
+        """Let (virtual) time pass, and all that happens meanwhile happen.
+
+        Args:
+            seconds: How much.
+        """
         self.cluster.advance(seconds)
 
     def run_all(self) -> None:
@@ -123,7 +127,12 @@ class ClusterUnderTest:
         return Ran(result, value, error, self.client.states_of_latest(), self.calls[first:])
 
     def add_engine(self, slots: int = 1, queues: list[str] | None = None) -> str:
-        """Start one more engine; returns its name."""
+        """Start one more engine; returns its name.
+
+        Args:
+            slots: How many slots it has.
+            queues: What it takes work from; None for the same as the first.
+        """
         return self.cluster.add_engine(slots, queues)
 
     def lose_engine(self, replace: bool = True) -> None:
@@ -137,7 +146,11 @@ class ClusterUnderTest:
             self.cluster.add_engine()
 
     def lose_slot(self, why: str = "died with signal SIGKILL") -> None:
-        """Let the slots that are in the middle of something be as if they had died; tasks call this."""
+        """Let the slots that are in the middle of something be as if they had died; tasks call this.
+
+        Args:
+            why: What is said of it in evidence.
+        """
         self.cluster.lose_slot(why)
 
     def _note(self, event: signals.TaskPrerun) -> None:

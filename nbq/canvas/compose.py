@@ -135,7 +135,13 @@ class chord(Canvas):  # noqa: N801 - Celery's name
         return [self.header] if self.body is None else [self.header, self.body]
 
     def set(self, immutable: bool | None = None, propagate: bool | None = None, **options: Any) -> Self:
-        """Change its options, or whether its body runs only if the whole header succeeded; return it."""
+        """Change it, and return it.
+
+        Args:
+            immutable: As for ``Signature.set``.
+            propagate: Whether its body runs only if the whole header succeeded.
+            options: As for ``Signature.set``.
+        """
         if propagate is not None:
             self.propagate = propagate
         return super().set(immutable, **options)

@@ -221,9 +221,24 @@ class Canvas:
         kwargs: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Any:
-        """Submit it with these arguments before its own; return its result object.
+        """Submit it; return its result object. An empty chain does nothing and returns None.
 
-        An empty chain does nothing and returns None.
+        Args:
+            args: What goes before its own arguments.
+            kwargs: What goes over its own.
+            options: What goes over its own options (``OPTION_NAMES``; times in seconds, instants as
+                datetimes): when (``countdown``, ``eta``, ``expires``), where (``queue``, ``priority``,
+                ``rate_limit``), for how long (``time_limit``, ``soft_time_limit``, ``cancel_grace``), what
+                follows (``link``, ``link_error``, ``fail_fast``), what is kept (``ignore_result``,
+                ``acks_late``), how it is sent (``serializer``, ``compression``, ``result_serializer``,
+                ``result_compression``, ``headers``, ``retry``, ``retry_policy``) and what it is called
+                (``task_id``, ``shadow``, ``add_to_parent``).
+
+        Raises:
+            InvalidSignature: A task takes no such arguments, or an option does not exist or fit.
+            NotSerializable: An argument or a function cannot be serialised.
+            UnknownQueue: A queue is not declared, and may not be made.
+            HubUnreachable: The call does not want to wait for a hub that is away.
         """
         return self._plan_for(_Hooks.submit, args, kwargs, options)
 
@@ -235,7 +250,7 @@ class Canvas:
     ) -> Any:
         """Run it here, in this process, as a cluster would; return its result object, which has ended.
 
-        Arguments and options are as for ``apply_async``. Delays pass in virtual time: they take none.
+        Arguments, options and errors are as for ``apply_async``. Delays pass in virtual time: they take none.
         """
         return self._plan_for(_Hooks.apply, args, kwargs, options)
 
@@ -368,19 +383,19 @@ class Signature(Canvas):
         return f"{self.task}({call_text(self)})"
 
     def map(self, items: Iterable[Any]) -> Signature:
-        """Return one task that calls this one with each item, one after another, and gives the list."""
+        """Return one task that calls this one with each of ``items`` in turn, and gives the list."""
         from nbq.canvas.maps import map_signature  # it makes signatures, so they meet here
 
         return map_signature(self, items)
 
     def starmap(self, items: Iterable[Iterable[Any]]) -> Signature:
-        """Return one task that calls this one with the arguments in each item, and gives the list."""
+        """Return one task that calls this one with the arguments in each of ``items``."""
         from nbq.canvas.maps import starmap_signature
 
         return starmap_signature(self, items)
 
     def chunks(self, items: Iterable[Iterable[Any]], n: int) -> group:
-        """Return a group of tasks, each of which calls this one with the arguments in n of the items."""
+        """Return a group of tasks, each of which calls this one with ``n`` of the ``items``."""
         from nbq.canvas.maps import chunks_group
 
         return chunks_group(self, items, n)
