@@ -78,6 +78,9 @@ class Signal(Generic[T]):
         Args:
             callback: It takes one argument. It is told once, however often it is connected.
             sender: Only of this task, or of the task of this name.
+
+        Raises:
+            TypeError: The callback cannot be called, or the sender is neither a task nor a name.
         """
         if callback is None:
             return lambda later: self.connect(later, sender=sender)
