@@ -20,6 +20,9 @@ from nbq.version import __version__, versions
 from tests.cli import shop
 from tests.cli.command import COMMAND, DEADLINE_S, Ran, nbq, plain
 
+GONE = ": it is mistyped, of another hub, or was forgotten (results are kept for result_expires seconds)"
+"""Why an id may be unknown."""
+
 HOSTILE = "evil\x1b[31m[red]\nname"
 IDLE = ["--queue", "nobody-serves-this"]
 
@@ -191,7 +194,7 @@ def test_result_of_what_has_not_ended(client: Client, hub: Path) -> None:
 
 
 def test_result_of_what_the_hub_does_not_know(hub: Path) -> None:
-    text = "nbq: the hub has no run or task 'no\\nsuch'\n"
+    text = f"nbq: the hub has no run or task 'no\\nsuch'{GONE}\n"
     assert nbq("result", "no\nsuch") == Ran(1, "", text)
 
 

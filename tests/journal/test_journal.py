@@ -357,3 +357,18 @@ def test_functions_that_no_run_names_are_deleted(tmp_path: Path) -> None:
     assert (store.addresses(), store.function(b"a" * 16)) == ([b"b" * 16], None)
     store.close()
     assert Journal(tmp_path, "process").addresses() == [b"b" * 16]
+
+
+def test_what_clients_keep_outlives_the_hub_until_it_is_deleted(tmp_path: Path) -> None:
+    store = Journal(tmp_path, "process")
+    first, second = Batch(), Batch()
+    first.saved.update({"one": b"first", "two": b"kept"})
+    second.saved.update({"one": b"second", "two": b""})
+    assert first
+    store.commit(first)
+    assert (store.saved("one"), store.saved("two"), store.saved_count()) == (b"first", b"kept", 2)
+    store.commit(second)
+    store.close()
+    store = Journal(tmp_path, "process")
+    assert (store.saved("one"), store.saved("two"), store.saved_count()) == (b"second", None, 1)
+    store.close()

@@ -64,6 +64,7 @@ class MemoryStore:
         self.facts: list[Fact] = []
         self.blocks: dict[tuple[int, int], bytes] = {}
         self.functions: dict[bytes, bytes] = {}
+        self.kept: dict[str, bytes] = {}
 
     def recover(self) -> Iterator[Fact]:
         """Yield all facts."""
@@ -76,6 +77,7 @@ class MemoryStore:
             assert (run, number) not in self.blocks
             self.blocks[run, number] = data
         self.functions.update(batch.functions)
+        self.kept.update(batch.saved)
 
     def block(self, run: int, number: int) -> bytes:
         """Return a block."""
@@ -90,6 +92,14 @@ class MemoryStore:
     def addresses(self) -> list[bytes]:
         """Return the addresses of all functions."""
         return list(self.functions)
+
+    def saved(self, name: str) -> bytes | None:
+        """Return what a client keeps under an id."""
+        return self.kept.get(name) or None
+
+    def saved_count(self) -> int:
+        """Return how much clients keep."""
+        return sum(map(bool, self.kept.values()))
 
 
 class Memory:

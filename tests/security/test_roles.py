@@ -35,16 +35,21 @@ ONE_OF_EACH: dict[type, Any] = {
     wire.Beat: wire.Beat([]),
     wire.NeedFunctions: wire.NeedFunctions([FUNCTION]),
     wire.Leaving: wire.Leaving(),
+    wire.Note: wire.Note(1, 0, "EVIL", b"evil"),
+    wire.Waiting: wire.Waiting(1000),
+    wire.Knows: wire.Knows(["evil"]),
+    wire.Abort: wire.Abort(5, RUN),
+    wire.Save: wire.Save(5, "evil", b"evil"),
 }
 
 ALLOWED = {
     "client": {
         wire.Ping, wire.PutFunctions, wire.Stage, wire.Submit, wire.Watch, wire.Unwatch, wire.Cancel,
-        wire.Forget, wire.Ask, wire.Upload, wire.Fetch, wire.Leaving,
+        wire.Forget, wire.Ask, wire.Upload, wire.Fetch, wire.Leaving, wire.Abort, wire.Save,
     },
     "engine": {
         wire.Ping, wire.Report, wire.GaveBack, wire.Began, wire.SlotDied, wire.Beat, wire.NeedFunctions,
-        wire.Upload, wire.Fetch, wire.Leaving,
+        wire.Upload, wire.Fetch, wire.Leaving, wire.Note, wire.Waiting, wire.Knows,
     },
     "viewer": {wire.Ping, wire.Ask, wire.Leaving},
 }  # fmt: skip
@@ -59,14 +64,19 @@ def memory(tmp_path: Path) -> Memory:
 def state_of(memory: Memory) -> tuple[Any, ...]:
     """Return all that a message could have changed."""
     hub = memory.hub
-    runs = {run.id: [bytes(node.state) for node in run.nodes] for run in hub.scheduler.ledger.runs.values()}
+    ledger = hub.scheduler.ledger
+    runs = {
+        run.id: [(bytes(n.state), n.own and n.own.notes) for n in run.nodes] for run in ledger.runs.values()
+    }
     return (
         runs,
         hub.commits,
-        sorted(hub.scheduler.ledger.leases),
+        sorted(ledger.leases),
+        [(engine.info, engine.waiting) for engine in ledger.fleet.engines.values()],
+        dict(memory.store.kept),
         sorted(path.name for path in memory.blobs.folder.iterdir()),
         memory.store.function(bytes(16)),
-        len(hub._staging),
+        hub._stagings.get(RUN) is None and hub._stagings.get(bytes(16)) is None,
         [dict(session.watches) for session in hub.peers],
     )
 
