@@ -420,6 +420,7 @@ class Hub:
                 self._replies.append((session, reply))
             else:
                 self.peers.watch(session, run, message.cursors)
+                self._ends = True  # those that are known are told now, not at the next beat
         elif isinstance(message, wire.Unwatch):
             run = self.scheduler.ledger.by_id.get(message.run)
             if run is not None:

@@ -452,6 +452,7 @@ class Link(Asking):
                 replica = self._new_replica(run, graph)
                 del self._pinned[run]
             replica.accepted = True
+            replica.grow(graph)
             return replica
 
     def graph(self, replica: Replica) -> Graph:

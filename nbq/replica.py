@@ -105,6 +105,14 @@ class Replica:
             found = self.nodes[number] = NodeReplica(size)
         return found
 
+    def grow(self, graph: Graph) -> None:
+        """Take in a newer graph: tasks that were replaced or extended a header may have added to it."""
+        if self.graph is None or len(graph.nodes) <= len(self.graph.nodes):
+            return
+        self.graph = graph
+        for number, node in self.nodes.items():
+            node.grow(graph.nodes[number].size)
+
     def add(self, facts: list[End], blocks: list[Block], became: list[Alias] | None = None) -> None:
         """Take in ends, the blocks that they name, and the values of replaced elements."""
         for block in blocks:

@@ -130,6 +130,18 @@ def return_lock():
     return threading.Lock()
 
 
+class Unreadable:
+    """A value that pickles and cannot be made again."""
+
+    def __reduce__(self):
+        return int, ("no number",)
+
+
+@nbq.task
+def return_unreadable():
+    return Unreadable()
+
+
 @nbq.task
 def leave(code):
     sys.exit(code)
