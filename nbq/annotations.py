@@ -96,7 +96,8 @@ def _set(task: Any, name: str, value: Any, done: _Done) -> None:
     name = name.removeprefix("@")
     before = getattr(task, name, _ABSENT)
     if name in _FIXED or name.startswith("_") or before is _ABSENT:
-        known = [known for known in (*OPTION_NAMES, *dir(task)) if not known.startswith("_")]
+        names = {*OPTION_NAMES, *dir(task)} - _FIXED
+        known = sorted(known for known in names if not known.startswith("_"))
         near = difflib.get_close_matches(name, known, 3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise SettingsError(f"annotations of task {task.name}: it has no {name!r} that can be set{hint}")

@@ -81,7 +81,7 @@ class Request(Struct, frozen=True, kw_only=True):
     id: str | None = None
     """Its id; None when it was called directly."""
     task: str = ""
-    """The name under which it is shown."""
+    """Its name, whatever it is shown as (``shadow``)."""
     run: str = ""
     """The id of the run that it is part of."""
     root_id: str | None = None

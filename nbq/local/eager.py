@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from nbq.canvas import Plan
@@ -70,6 +70,16 @@ class EagerClient(LocalClient):
     ) -> AsyncResult:
         """Run a call of a task."""
         return self._ended(super().submit_task(task, args, kwargs, options))
+
+    def send_task(
+        self,
+        name: str,
+        args: tuple[Any, ...] | list[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Run a call of a task by its name."""
+        return self._ended(super().send_task(name, args, kwargs, **options))
 
     def submit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> AsyncResult:
         """Run a call of a plain function or a task."""
