@@ -112,7 +112,7 @@ class Cluster:
     # -------------------------------------------------------------- starting
 
     def _start(self, durability: Durability, bind: list[str], until_s: float) -> Client:
-        create_keys(self._folder, self.name, "")
+        create_keys(self._folder, self.name)
         if self._temporary or live_runtime(self.name) is None:
             binds = [part for address in bind for part in ("--bind", address)]
             self._spawn(

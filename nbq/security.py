@@ -66,7 +66,7 @@ class _HubSecret(Struct, frozen=True):
     secret_key: str
 
 
-def create_keys(folder: Path, name: str, store: str) -> None:
+def create_keys(folder: Path, name: str) -> None:
     """Make the keys of a new hub, unless they exist: its own, and a connection file for each role."""
     private_dir(folder)
     private_dir(folder / "authorized")
@@ -78,12 +78,12 @@ def create_keys(folder: Path, name: str, store: str) -> None:
     for role in ROLES:
         path = folder / f"{role}.json"
         path.unlink(missing_ok=True)  # of a start that did not come to its end
-        add_key(folder, name, role, own.public_key, payload_key, store, path)
+        add_key(folder, name, role, own.public_key, payload_key, path)
     write_private(folder / "hub.secret", msgspec.json.encode(own))
 
 
 def add_key(
-    folder: Path, name: str, role: Role, server_key: str, payload_key: str, store: str, path: Path,
+    folder: Path, name: str, role: Role, server_key: str, payload_key: str, path: Path,
     label: str = "", endpoints: Sequence[str] = (),
 ) -> KeyNote:  # fmt: skip
     """Make one more key, note its public half, and write its connection file; returns the note.
@@ -98,7 +98,7 @@ def add_key(
     kid = secrets.token_hex(4)
     connection = Connection(
         name, role, list(endpoints), server_key, public.decode(), secret.decode(), token,
-        "" if role == "viewer" else payload_key, store,
+        "" if role == "viewer" else payload_key,
     )  # fmt: skip
     digest = hashlib.blake2b(token.encode(), digest_size=32).hexdigest()
     note = KeyNote(kid, role, public.decode(), digest, label or role, time.time())
@@ -129,7 +129,7 @@ def issue_key(folder: Path, label: str, role: Role, path: Path) -> KeyNote:
         raise SettingsError(f"{folder} has not {needed}, which a new key is made from: copy it back there")
     found = msgspec.json.decode(read_private(like), type=Connection)
     return add_key(
-        folder, found.name, role, found.server_key, found.payload_key, found.store, path, label,
+        folder, found.name, role, found.server_key, found.payload_key, path, label,
         found.endpoints,
     )  # fmt: skip
 

@@ -87,13 +87,13 @@ def run_hub(options: HubOptions) -> int:
             stack.callback(name_lock.unlink)
         journal = Journal(folder, options.durability)
         stack.callback(journal.close)
-        create_keys(folder, options.name, journal.store_id.hex())
+        create_keys(folder, options.name)
         keyring = Keyring(folder)
         stack.callback(socket_path(options.name).unlink, missing_ok=True)
         endpoint = HubEndpoint(socket_path(options.name), options.bind, keyring, options.advertise)
         stack.callback(endpoint.close)
         stop = _stop_on_signals(endpoint.wake)
-        _publish(options.name, folder, journal, endpoint.endpoints)
+        _publish(options.name, folder, keyring.public_key, endpoint.endpoints)
         stack.callback(runtime_path(options.name).unlink, missing_ok=True)
         info = HubInfo(options.name, options.durability, os.getpid(), versions())
         blobs = BlobFolder(folder / "blobs")
@@ -146,10 +146,10 @@ def _done(options: HubOptions, hub: Hub) -> bool:
     return options.idle_exit_s is not None and time.monotonic() - hub.served_s > options.idle_exit_s
 
 
-def _publish(name: str, folder: Path, journal: Journal, endpoints: list[str]) -> None:
+def _publish(name: str, folder: Path, server_key: str, endpoints: list[str]) -> None:
     """Say where this hub listens: to this host by its runtime file, to others by connection files."""
     pid = os.getpid()
-    runtime = RuntimeFile(name, pid, process_start(pid), endpoints, str(folder), journal.store_id.hex())
+    runtime = RuntimeFile(name, pid, process_start(pid), endpoints, str(folder), server_key)
     publish_endpoints(folder, [text for text in endpoints if not text.startswith("ipc://")])
     write_private(runtime_path(name), msgspec.json.encode(runtime))  # last: who sees it may copy the others
 

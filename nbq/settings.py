@@ -76,7 +76,6 @@ class Connection(Struct, frozen=True):
     secret_key: str
     token: str
     payload_key: str = ""
-    store: str = ""
     path: str = ""
     """Where the file was read, to read it (and the runtime file) again; empty in the file itself."""
 
@@ -93,7 +92,8 @@ class RuntimeFile(Struct, frozen=True):
     start: float
     endpoints: list[str]
     data: str
-    store: str = ""
+    server_key: str
+    """The hub's public key: another hub may have run under this name, and its files may still be about."""
 
 
 def hub_name() -> str:
@@ -268,7 +268,7 @@ def load_connection(path: Path) -> Connection:
 def refresh_endpoints(connection: Connection) -> Connection:
     """Return a connection with the endpoints where its hub listens now, if it runs on this host."""
     live = live_runtime(connection.name)
-    if live is None or (live.store and connection.store and live.store != connection.store):
+    if live is None or live.server_key != connection.server_key:
         return connection
     return msgspec.structs.replace(connection, endpoints=live.endpoints)
 

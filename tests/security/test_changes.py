@@ -15,7 +15,7 @@ from nbq.settings import Connection, load_connection
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     made = tmp_path / "data"
-    create_keys(made, "h", "5708e0")
+    create_keys(made, "h")
     return made
 
 
@@ -78,5 +78,5 @@ def test_what_is_no_key_cannot_be_revoked(folder: Path) -> None:
 def test_a_connection_file_is_never_written_over(folder: Path) -> None:
     before = list_keys(folder), (folder / "client.json").read_bytes()
     with pytest.raises(SettingsError, match="exists already"):
-        add_key(folder, "h", "client", "", "", "", folder / "client.json")
+        add_key(folder, "h", "client", "", "", folder / "client.json")
     assert (list_keys(folder), (folder / "client.json").read_bytes()) == before

@@ -31,7 +31,7 @@ def umask(mask: int) -> Iterator[None]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     made = tmp_path / "data"
-    create_keys(made, "h", "5708e0")
+    create_keys(made, "h")
     return made
 
 
@@ -42,7 +42,7 @@ def connection(folder: Path, role: str) -> Connection:
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077, 0o177])
 def test_keys_are_private_whatever_the_umask(tmp_path: Path, mask: int) -> None:
     with umask(mask & 0o077 if os.getuid() else mask):
-        create_keys(tmp_path / "data", "h", "")
+        create_keys(tmp_path / "data", "h")
         write_private(tmp_path / "other", b"x")
     found = {str(p.relative_to(tmp_path)): p.stat().st_mode & 0o777 for p in tmp_path.rglob("*")}
     folders = {"data", "data/authorized"}
@@ -70,14 +70,14 @@ def test_viewers_have_no_payload_key_and_the_hub_keeps_none(folder: Path) -> Non
 
 def test_keys_are_made_once(folder: Path) -> None:
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    create_keys(folder, "h", "5708e0")
+    create_keys(folder, "h")
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_connection_files_may_be_moved_away(folder: Path) -> None:
     moved = connection(folder, "client")
     (folder / "client.json").unlink()
-    create_keys(folder, "h", "5708e0")
+    create_keys(folder, "h")
     assert not (folder / "client.json").exists()
     assert Keyring(folder).identify(None, moved.token.encode()) is not None
 
@@ -93,9 +93,9 @@ def test_a_start_that_was_cut_short_is_made_good(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(security, "write_private", dies)
     with pytest.raises(KeyboardInterrupt):
-        create_keys(folder, "h", "")
+        create_keys(folder, "h")
     monkeypatch.undo()
-    create_keys(folder, "h", "")
+    create_keys(folder, "h")
     keyring = Keyring(folder)
     for role in ROLES:
         made = connection(folder, role)
@@ -130,13 +130,13 @@ def test_strangers_are_nobody(folder: Path) -> None:
 def test_one_more_key_can_be_added_and_none_replaced(folder: Path) -> None:
     client = connection(folder, "client")
     path = folder / "laptop.json"
-    note = add_key(folder, "h", "client", client.server_key, client.payload_key, "5708e0", path)
+    note = add_key(folder, "h", "client", client.server_key, client.payload_key, path)
     laptop = connection(folder, "laptop")
     assert (laptop.public_key, laptop.payload_key) == (note.public_key, client.payload_key)
     assert Keyring(folder).user_of_key(note.public_key) == f"{note.kid}:client"
     assert Keyring(folder).identify(None, laptop.token.encode()) == (note.kid, "client")
     with pytest.raises(SettingsError, match=r"laptop\.json exists already"):
-        add_key(folder, "h", "client", client.server_key, client.payload_key, "5708e0", path)
+        add_key(folder, "h", "client", client.server_key, client.payload_key, path)
 
 
 @pytest.mark.parametrize("name", ["hub.secret", "authorized"])

@@ -73,16 +73,16 @@ def test_a_hub_that_was_never_started_is_said_so(tmp_path: Path, monkeypatch: py
 
 
 def test_a_connection_gets_the_endpoints_of_the_hub_that_runs(tmp_path: Path) -> None:
-    connection = Connection("h", "client", ["tcp://far:1"], "", "", "", "t", "", "5708e0")
+    connection = Connection("h", "client", ["tcp://far:1"], "5708e0", "", "", "t")
     path = tmp_path / "client.json"
     settings.write_private(path, msgspec.json.encode(connection))
     assert settings.find_connection(path, "client").endpoints == ["tcp://far:1"]
-    for store, start, endpoints in [
+    for key, start, endpoints in [
         ("5708e0", settings.process_start(os.getpid()), ["ipc://here"]),
         ("0e5705", settings.process_start(os.getpid()), ["tcp://far:1"]),
         ("5708e0", 1.0, ["tcp://far:1"]),
     ]:
-        live = RuntimeFile("h", os.getpid(), start, ["ipc://here"], "", store)
+        live = RuntimeFile("h", os.getpid(), start, ["ipc://here"], "", key)
         settings.write_private(settings.runtime_path("h"), msgspec.json.encode(live))
         assert settings.find_connection(path, "client").endpoints == endpoints
 

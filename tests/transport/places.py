@@ -21,7 +21,7 @@ class Place:
 
     def __init__(self, folder: Path, *, tcp: bool = True, ipc: bool = True) -> None:
         self.folder = folder / "data"
-        create_keys(self.folder, "edge", "5708e0")
+        create_keys(self.folder, "edge")
         self.keyring = Keyring(self.folder)
         self.ipc = folder / "s" if ipc else None
         self.hub = HubEndpoint(self.ipc, ["tcp://127.0.0.1:0"] if tcp else [], self.keyring)

@@ -1,4 +1,4 @@
-"""A cluster in virtual time, one of real processes for each module, and no settings from the test before."""
+"""A cluster in virtual time, and nothing of the test before."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-import nbq
 from nbq import configuration
 from nbq.testing import nbq_cluster
 from tests.conformance.celery import work
@@ -22,10 +21,3 @@ def clean() -> Iterator[None]:
     configuration.reset()
     yield
     configuration.reset()
-
-
-@pytest.fixture(scope="module")
-def processes() -> Iterator[nbq.Client]:
-    """A client of a cluster with two slots, for the tests of one file."""
-    with nbq.Cluster(slots=2, include=["tests.conformance.celery.work"]) as client:
-        yield client

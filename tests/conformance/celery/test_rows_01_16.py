@@ -86,7 +86,7 @@ def test_row_04_apply_async_takes_a_list_or_tuple_and_a_dictionary(nbq_cluster: 
 def test_row_05_delay_takes_arguments_and_no_options(nbq_cluster: ClusterUnderTest) -> None:
     assert (add.delay(4, 4).get(), add.delay(x=4, y=5).get()) == (8, 9)
     with pytest.raises(TypeError, match="countdown"):
-        add.delay(4, 4, countdown=10)
+        add.delay(4, 4, **{"countdown": 10})
 
 
 def test_row_06_a_call_runs_here_and_sends_nothing(nbq_cluster: ClusterUnderTest) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import logging
 import os
 import time
 from pathlib import Path
@@ -13,6 +14,8 @@ called = []
 """What errbacks and callbacks were called with, in order, where tasks run in the test's process."""
 coded = []
 """What the serializer and the compression of this module were asked to do, in order."""
+losing = []
+"""The cluster under test, for a task that loses its engine."""
 _DEADLINE_S = 60.0
 
 
@@ -176,15 +179,19 @@ def too_slow(value):
         return value
 
 
-@nbq.task
-def accepted():
-    return nbq.current_settings().accept_content
+@nbq.task(bind=True)
+def loses_its_engine(self):
+    """Lose the engine that runs this, the first time."""
+    if self.request.attempt == 1:
+        losing[0].lose_engine()
+    return self.request.attempt
 
 
 @nbq.task
-def shouts(text):
-    print(text)
-    return text
+def logs(text):
+    """Log, and say which handlers the root logger has."""
+    logging.getLogger("shop").warning(text)
+    return [type(handler).__name__ for handler in logging.getLogger().handlers]
 
 
 # ------------------------------------------------------------------ a serializer and a compression
