@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -85,8 +86,9 @@ def test_row_04_apply_async_takes_a_list_or_tuple_and_a_dictionary(nbq_cluster: 
 
 def test_row_05_delay_takes_arguments_and_no_options(nbq_cluster: ClusterUnderTest) -> None:
     assert (add.delay(4, 4).get(), add.delay(x=4, y=5).get()) == (8, 9)
+    delay: Any = add.delay
     with pytest.raises(TypeError, match="countdown"):
-        add.delay(4, 4, **{"countdown": 10})
+        delay(4, 4, countdown=10)
 
 
 def test_row_06_a_call_runs_here_and_sends_nothing(nbq_cluster: ClusterUnderTest) -> None:
