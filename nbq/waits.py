@@ -11,9 +11,10 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Host", "bind", "patiently", "while_pending"]
+__all__ = ["MOMENT_S", "Host", "bind", "patiently", "while_pending"]
 
-_MOMENT_S = 0.005
+MOMENT_S = 0.005
+"""How long a task waits before others are let run meanwhile."""
 
 
 class Host(Protocol):
@@ -32,9 +33,13 @@ _hosts: dict[int, Host] = {}
 """By thread."""
 
 
-def bind(host: Host) -> None:
-    """Let a host know when the calling thread waits."""
-    _hosts[threading.get_ident()] = host
+def bind(host: Host | None) -> Host | None:
+    """Let a host, or nobody, know when the calling thread waits; returns the one that knew before."""
+    thread = threading.get_ident()
+    before = _hosts.pop(thread, None)
+    if host is not None:
+        _hosts[thread] = host
+    return before
 
 
 def patiently(until: Callable[[float | None], bool], timeout: float | None) -> bool:
@@ -44,13 +49,13 @@ def patiently(until: Callable[[float | None], bool], timeout: float | None) -> b
         TooManyWaiting: This is a task, and more tasks of its engine wait than its setting allows.
     """
     host = _hosts.get(threading.get_ident())
-    if host is None or (timeout is not None and timeout <= _MOMENT_S):
+    if host is None or (timeout is not None and timeout <= MOMENT_S):
         return until(timeout)
-    if until(_MOMENT_S):
+    if until(MOMENT_S):
         return True
     try:
         host.wait_begins()
-        return until(timeout if timeout is None else timeout - _MOMENT_S)
+        return until(timeout if timeout is None else timeout - MOMENT_S)
     finally:
         host.wait_ends()
 
@@ -71,5 +76,5 @@ def while_pending(future: asyncio.Future[None]) -> asyncio.Future[None]:
             if not future.done():
                 future.set_exception(error)
 
-    future.get_loop().call_later(_MOMENT_S, begin)
+    future.get_loop().call_later(MOMENT_S, begin)
     return future

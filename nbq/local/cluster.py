@@ -8,21 +8,23 @@ never happen, and he is told so. The same submits lead to the same steps.
 from __future__ import annotations
 
 import atexit
-import functools
 import os
 import shutil
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from nbq import current
 from nbq.blobs import BlobFolder
 from nbq.client import Client
+from nbq.configuration import Settings, current_settings
 from nbq.core.model import Now, State
 from nbq.core.queries import shown_state
 from nbq.core.scheduler import Limits, Scheduler
+from nbq.engines.supervisor import EngineOptions
 from nbq.errors import Standstill, UsageError
 from nbq.hub import Hub, HubInfo
 from nbq.local.engine import LocalEngine
@@ -30,6 +32,7 @@ from nbq.local.link import LocalLink
 from nbq.local.loopback import Clock, LocalEndpoint, Loopback, MemoryStore
 from nbq.settings import Connection, temporary_dir
 from nbq.version import versions
+from nbq.waits import patiently
 from nbq.wire import Role
 
 __all__ = ["LocalClient", "LocalCluster"]
@@ -69,6 +72,7 @@ class LocalCluster:
         queues: What the engine takes work from; None for whatever queue is named.
         limits: The bounds of the hub.
         settings: Settings for the calls of its client, over those of the process.
+        waiting_limit: How many tasks for each slot may wait for others; None for what the setting says.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class LocalCluster:
         queues: list[str] | None = None,
         limits: Limits | None = None,
         settings: Mapping[str, Any] | None = None,
+        waiting_limit: int | None = None,
     ) -> None:
         self.clock = Clock()
         self.loopback = Loopback()
@@ -85,6 +90,7 @@ class LocalCluster:
         self.engines: list[LocalEngine] = []
         self._slots = slots
         self._queues = queues
+        self._waiting_limit = waiting_limit
         self._links: list[LocalLink] = []
         self._names = 0
         self._ran = 0
@@ -119,8 +125,14 @@ class LocalCluster:
         name = f"local-{self._names}"
         endpoint = LocalEndpoint(self.loopback)
         serve = list(queues or self._queues or ["default"])
-        connection = self._connection("engine")
-        engine = LocalEngine(connection, endpoint, self.clock, name, slots or self._slots, serve, self.folder)
+        limit = self._waiting_limit
+        if limit is None:
+            limit = current_settings().waiting_limit
+        options = EngineOptions(
+            self._connection("engine"), slots or self._slots, serve, name=name,
+            settings=Settings(waiting_limit=limit),
+        )  # fmt: skip
+        engine = LocalEngine(options, endpoint, self.clock, self.folder)
         self.engines.append(engine)
         return name
 
@@ -269,12 +281,18 @@ class LocalCluster:
         Raises:
             Standstill: It cannot.
         """
+        known = self.hub.scheduler.ledger.by_id
         with self.lock:
             self.exchange()
-            known = self.hub.scheduler.ledger.by_id
-            while run in known and known[run].left:
-                self.step()
+            patiently(partial(self._until, lambda: run not in known or not known[run].left), None)
             self._calm()
+
+    def _until(self, done: Callable[[], bool], timeout: float | None) -> bool:
+        until_s = None if timeout is None else self.clock.mono_s + timeout
+        while not done():
+            if not self.step(until_s):
+                return done()
+        return True
 
     def states(self, run: bytes) -> dict[str, int]:
         """Return how many tasks of a run are in each state; links that were not called for do not count."""
@@ -366,7 +384,7 @@ def _identify(_user: str | None, token: bytes) -> tuple[str, Role] | None:
     return ("local", roles[token]) if token in roles else None
 
 
-@functools.cache
+@cache
 def _folder() -> Path:
     """Return this process's folder for what is too large for messages."""
     folder = temporary_dir("local")

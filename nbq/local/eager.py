@@ -24,10 +24,8 @@ __all__ = ["EagerClient", "apply_plan", "eager_client"]
 
 _EAGER_BYTES = 256 * 1024 * 1024
 """How much of what has ended is kept in eager mode."""
-
-
-_EAGER_SLOTS = 100
-"""How deep tasks may wait for tasks that they submit in eager mode: each that waits keeps its slot."""
+_EAGER_DEPTH = 100
+"""How deep tasks may wait for tasks that they submit in eager mode, all on one stack."""
 
 
 def apply_plan(plan: Plan) -> Any:
@@ -93,4 +91,5 @@ class EagerClient(LocalClient):
 @functools.cache
 def eager_client(propagates: Callable[[], bool]) -> EagerClient:
     """Return the client of eager mode in this process."""
-    return EagerClient(LocalCluster(_EAGER_SLOTS, limits=Limits(retention_bytes=_EAGER_BYTES)), propagates)
+    limits = Limits(retention_bytes=_EAGER_BYTES)
+    return EagerClient(LocalCluster(limits=limits, waiting_limit=_EAGER_DEPTH), propagates)

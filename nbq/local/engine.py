@@ -20,13 +20,13 @@ from contextvars import Context
 from pathlib import Path
 from typing import Any, cast
 
+from nbq import waits
 from nbq.context import here
 from nbq.engines import pipe
 from nbq.engines.child import Child
 from nbq.engines.slot import Slot
 from nbq.engines.supervisor import EngineOptions, Supervisor
 from nbq.local.loopback import Clock, LocalEndpoint
-from nbq.settings import Connection
 
 __all__ = ["LocalChild", "LocalEngine"]
 
@@ -42,6 +42,8 @@ class _Socket:
         self.handle = next(_handles)
         self.other = self
         self.on_data: Callable[[], object] = bool
+        self.await_data: Callable[[], bool] = lambda: True
+        """Called when there is nothing to be read: lets the other end speak; False if that is gone."""
         self._data = bytearray()
 
     def send(self, data: bytes | bytearray) -> int:
@@ -51,12 +53,19 @@ class _Socket:
         return len(data)
 
     def recv(self, size: int) -> bytes:
-        """Return what there is; raises BlockingIOError if there is nothing."""
+        """Return what there is, or nothing at the end; raises BlockingIOError if there is nothing yet."""
+        if not self._data and not self.await_data():
+            return b""
         if not self._data:
             raise BlockingIOError
         data = bytes(self._data[:size])
         del self._data[:size]
         return data
+
+    @property
+    def has_data(self) -> bool:
+        """Return whether there is something to be read."""
+        return bool(self._data)
 
     def fileno(self) -> int:
         """Return a number of its own."""
@@ -121,8 +130,9 @@ class LocalSlot(Slot):
 
     def step(self) -> bool:
         """Do the next thing that the supervisor said; returns whether there was any."""
-        self._link.read()
-        self._queue.extend(self._link.to_slot())
+        if cast(_Socket, self._link.sock).has_data:
+            self._link.read()
+            self._queue.extend(self._link.to_slot())
         if not self._queue:
             return False
         message = self._queue.popleft()
@@ -141,10 +151,12 @@ class LocalSlot(Slot):
         out, err = _Tee(captured.out, sys.stdout), _Tee(captured.err, sys.stderr)
         running, loop = here.running, asyncio._get_running_loop()
         asyncio._set_running_loop(None)  # a task may be a coroutine function
+        outer = waits.bind(self)
         try:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 self.take(work)
         finally:
+            waits.bind(outer)
             asyncio._set_running_loop(loop)
             here.running = running
 
@@ -157,13 +169,16 @@ class LocalChild(Child):
         init: What it is told first.
         clock: Virtual time.
         readable: Takes the number of its pipe when there is something to be read.
+        turn: Lets its supervisor hear what it said; returns whether there still is one.
     """
 
     def __init__(
-        self, environment: dict[str, str], init: pipe.Init, clock: Clock, readable: set[int]
-    ) -> None:
+        self, environment: dict[str, str], init: pipe.Init, clock: Clock, readable: set[int],
+        turn: Callable[[], bool],
+    ) -> None:  # fmt: skip
         self._clock = clock.read_s
         self._readable = readable
+        self._turn = turn
         self.busy = False
         """Whether it is in the middle of something, so that this thread waits inside it."""
         self.lost = ""
@@ -175,6 +190,7 @@ class LocalChild(Child):
         ours, theirs = _Socket(), _Socket()
         ours.other, theirs.other = theirs, ours
         ours.on_data = lambda: None if self.lost else self._readable.add(ours.handle)
+        theirs.await_data = lambda: not self.lost and self._turn()
         self.page = memoryview(bytearray(8 * _WORDS)).cast("Q")
         self.pipe = pipe.Pipe(cast(Any, ours))
         self.process = cast(Any, _Here())
@@ -238,25 +254,22 @@ class LocalEngine(Supervisor):
     """One engine inside this process.
 
     Args:
-        connection: The hub's name and the keys.
+        options: How to run.
         endpoint: The connection to the hub.
         clock: Virtual time.
-        name: Its name.
-        slots: How many elements it has at a time.
-        queues: What it takes work from.
         folder: Where temporary files lie.
     """
 
-    def __init__(
-        self, connection: Connection, endpoint: LocalEndpoint, clock: Clock, name: str, slots: int,
-        queues: list[str], folder: Path,
-    ) -> None:  # fmt: skip
+    def __init__(self, options: EngineOptions, endpoint: LocalEndpoint, clock: Clock, folder: Path) -> None:
         self._clock = clock.read_s
         self._folder = lambda kind: folder / kind  # all blobs are in the hub's
-        self._spawn = lambda environment, init: LocalChild(environment, init, clock, endpoint.readable)
+        self._spawn = lambda environment, init: LocalChild(
+            environment, init, clock, endpoint.readable, self.turn
+        )
         self._local_endpoint = endpoint
-        super().__init__(EngineOptions(connection, slots, queues, name=name), endpoint, _log)
-        for number in range(slots):
+        self._gone = False
+        super().__init__(options, endpoint, _log)
+        for number in range(options.slots):
             self._start(number)
         self._hello(clock.mono_s)
 
@@ -270,9 +283,11 @@ class LocalEngine(Supervisor):
         """Return whether the hub or a slot has said something that it has not heard."""
         return bool(self._local_endpoint.inbox or self._local_endpoint.readable)
 
-    def turn(self) -> None:
-        """Take in what hub and slots said, and say what follows."""
-        self._turn()
+    def turn(self) -> bool:
+        """Take in what hub and slots said, and say what follows; returns False if it is gone."""
+        if not self._gone:
+            self._turn()
+        return not self._gone
 
     def serve(self, queues: list[str]) -> None:
         """Take work from these queues too."""
@@ -285,6 +300,7 @@ class LocalEngine(Supervisor):
 
     def lose(self) -> None:
         """Be gone without a word."""
+        self._gone = True
         self._local_endpoint.close()
 
     def _watch_hub(self, now_s: float) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
+from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from nbq.core.model import NONE, Graph
 from nbq.errors import NbqError, UsageError
@@ -18,11 +19,15 @@ from nbq.link import Link
 from nbq.local.loopback import LocalEndpoint
 from nbq.replica import Replica
 from nbq.settings import Connection
+from nbq.waits import MOMENT_S
 
 if TYPE_CHECKING:
     from nbq.local.cluster import LocalCluster
 
 __all__ = ["LocalLink"]
+
+_Awaited = tuple[Replica, Callable[[], object]]
+"""A run, and what has to hold of it."""
 
 
 class LocalLink(Link):
@@ -39,6 +44,8 @@ class LocalLink(Link):
         self._cluster = cluster
         self.latest = b""
         """The run that was submitted last."""
+        self._awaited: WeakKeyDictionary[AbstractEventLoop, list[_Awaited]] = WeakKeyDictionary()
+        """By event loop: what its coroutines wait for."""
         self._clock = cluster.clock.read_s
         self._folder = lambda kind: cluster.folder / kind  # all blobs are in the hub's
         super().__init__(connection, 1.0)
@@ -57,12 +64,8 @@ class LocalLink(Link):
     def _until(self, done: Callable[[], object], timeout: float | None) -> bool:
         until_s = None if timeout is None else self._clock() + timeout
         while not done():
-            if self._lost is not None:
-                raise self._lost
-            if self.closed:
-                raise UsageError("this client of a local cluster is closed: make another one")
-            with self._cluster.lock:
-                if not done() and not self._cluster.step(until_s):
+            with self._cluster.lock:  # another thread may have gone on
+                if not done() and not self._step(until_s):
                     return bool(done())
             self._callbacks.call_due()
         return True
@@ -73,20 +76,45 @@ class LocalLink(Link):
     def call_when(self, replica: Replica, done: Callable[[], object], callback: Callable[[], object]) -> None:
         """Call a function once something holds of a run.
 
-        A coroutine, which waits without letting anything go on, has another thread do so.
+        While the caller's event loop runs, the cluster goes on between its other steps.
         """
         super().call_when(replica, done, callback)
-        if asyncio._get_running_loop() is not None and not done() and replica.error is None:
-            threading.Thread(target=self._serve_for, args=(replica, done), daemon=True).start()
+        loop = asyncio._get_running_loop()
+        if loop is None or done() or replica.error is not None:
+            return
+        awaited = self._awaited.setdefault(loop, [])
+        awaited.append((replica, done))
+        if len(awaited) == 1:
+            loop.call_soon(self._go_on, loop, self._clock() + MOMENT_S)
 
-    def _serve_for(self, replica: Replica, done: Callable[[], object]) -> None:
+    def _go_on(self, loop: AbstractEventLoop, until_s: float | None) -> None:
+        """Let the cluster do the next thing that an event loop's coroutines wait for.
+
+        Time passes only after a moment, in which a task that waits has said so (``waits.while_pending``).
+        """
+        awaited = self._awaited[loop]
+        while awaited and (awaited[-1][0].error is not None or awaited[-1][1]()):
+            awaited.pop()
+        if not awaited:
+            return
         try:
-            self.wait(replica, done, None)
+            soon = self._step(until_s)
         except NbqError as error:
+            soon = True
             with self._lock:
-                replica.error = replica.error or error
-                self._callbacks.touch(replica.run, NONE)
+                for replica, _ in awaited:
+                    replica.error = replica.error or error
+                    self._callbacks.touch(replica.run, NONE)
         self._callbacks.call_due()
+        loop.call_later(0 if soon else MOMENT_S, self._go_on, loop, until_s if soon else None)
+
+    def _step(self, until_s: float | None) -> bool:
+        if self._lost is not None:
+            raise self._lost
+        if self.closed:
+            raise UsageError("this client of a local cluster is closed: make another one")
+        with self._cluster.lock:
+            return self._cluster.step(until_s)
 
     def close(self) -> None:
         """Tell the hub that this client goes, and hang up."""

@@ -70,6 +70,24 @@ def depth(n):
     return 0 if n == 0 else 1 + depth.delay(n - 1).get()
 
 
+@nbq.task
+async def depth_awaited(n):
+    return 0 if n == 0 else 1 + await depth_awaited.delay(n - 1)
+
+
+@nbq.task
+def waits_for_all(n):
+    return sum(nbq.group(depth.s(1) for _ in range(n)).delay().get())
+
+
+@nbq.task(bind=True)
+def loses_and_waits(self, under_test_name):
+    """Lose the engine or slot that runs it when it runs for the first time, and wait for another task."""
+    if self.request.attempt == 1:
+        getattr(clusters[0], under_test_name)()
+    return self.request.attempt + depth.delay(1).get()
+
+
 @nbq.task(bind=True)
 def about(self):
     request = self.request

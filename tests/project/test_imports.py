@@ -99,8 +99,8 @@ LAYERS = {
     " publishing results resultsets routes settings signals stores.* tasks wire",
     "cluster": "client configuration errors security settings",
     # A whole cluster in one process, for apply(), eager mode and tests (docs/adr/0009).
-    "local.*": "blobs canvas.* client context core.* current engines.* errors hub journal link local.*"
-    " replica results resultsets settings tasks transport version wire",
+    "local.*": "blobs canvas.* client configuration context core.* current engines.* errors hub journal link"
+    " local.* replica results resultsets settings tasks transport version waits wire",
     "testing": "canvas.* local.* signals tasks",
     # What users reach all of it by.
     "": "*",
