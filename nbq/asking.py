@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from nbq import wire
-from nbq.core.model import Slice
+from nbq.core.model import NONE, Slice
 from nbq.core.views import ElementView
 from nbq.errors import UnknownResult
 from nbq.replica import Replica
@@ -115,17 +115,15 @@ class Asking(ABC):
         Args:
             replica: The run.
             calls: Which are meant of a batch of separate calls; None for all. The values of a batch share
-                blocks, so the store keeps those of some until they expire.
+                blocks, so the store drops them when the last of the calls is forgotten.
 
         Raises:
             ResultStoreError: The store does not answer; the hub has dropped the run all the same.
         """
         self.accepted(replica)
-        if calls is not None:
-            self.answer(wire.Forget(0, replica.run, calls.lo, calls.hi))
-            return
         if self.stored:
             self._learn_stored(replica)
-        self.answer(wire.Forget(0, replica.run))
-        if self.stored and replica.stored:
+        lo, hi = (NONE, NONE) if calls is None else (calls.lo, calls.hi)
+        gone = self.answer(wire.Forget(0, replica.run, lo, hi)).count
+        if gone and self.stored and replica.stored:
             self.stored.opened().delete(replica.stored)

@@ -520,16 +520,17 @@ class Hub:
         return True
 
     def _request(self, session: Session, request: int, event: ev.Event, now: Now) -> None:
-        before, waiting = self.scheduler.ledger.left, len(self._actions)
+        ledger, waiting = self.scheduler.ledger, len(self._actions)
+        before = ledger.left + len(ledger.runs)
         rejected = self._handle(event, now, [])
         if rejected is not None:
             reply = wire.Rejected(rejected.code, rejected.text, request=request)
             self._replies.append((session, reply))
         else:
-            stopped = before - self.scheduler.ledger.left
+            count = before - ledger.left - len(ledger.runs)  # tasks that ended, and runs that were dropped
             asked = [action for action in self._actions[waiting:] if isinstance(action, act.Abort)]
-            stopped += sum(action.hi - action.lo for action in asked)
-            self._replies.append((session, wire.Answer(request, stopped)))
+            count += sum(action.hi - action.lo for action in asked)
+            self._replies.append((session, wire.Answer(request, count)))
 
     # -------------------------------------------------------------- leases
 
