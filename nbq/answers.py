@@ -39,7 +39,7 @@ def answer(scheduler: Scheduler, ask: wire.Ask, owner: str) -> wire.Answer | wir
         return wire.Answer(ask.request, nodes=[queries.count_states([node]) for node in known.nodes])
     if ask.node >= len(known.nodes) or ask.index >= known.nodes[ask.node].spec.size:
         return unknown
-    view = queries.element(known, ask.node, ask.index, scheduler.ledger.fleet.engines)
+    view = queries.element(known, ask.node, ask.index, scheduler.ledger.fleet)
     shown = queries.note(known, ask.node, ask.index)
     return wire.Answer(ask.request, 1, elements=[view], note=shown)
 

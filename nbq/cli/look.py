@@ -118,7 +118,7 @@ def _print_status(hub: dict[str, Any], view: ClusterView) -> None:
 )
 @json_option
 def tasks(where: str | None, state: str | None, name: str, limit: int, as_json: bool) -> None:
-    """List tasks, newest first: what each is, its state, where it ran, and why it failed.
+    """List tasks, newest first: what each is, its state, where it ran, and why it failed (or cannot start).
 
     \b
         nbq tasks --state FAILURE --limit 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from nbq.core.facts import Ended, Settled
-from nbq.core.fleet import Engine
+from nbq.core.fleet import Engine, Fleet
 from nbq.core.graph import value_nodes
 from nbq.core.ids import element_text, parse_id
 from nbq.core.ledger import Ledger
@@ -76,9 +76,10 @@ def find(scheduler: Scheduler, text: str) -> tuple[Run, int, int] | None:
     return run, node, index
 
 
-def element(run: Run, number: int, index: int, engines: dict[bytes, Engine]) -> ElementView:
-    """Return the view of one element; ``engines`` are the fleet's."""
+def element(run: Run, number: int, index: int, fleet: Fleet) -> ElementView:
+    """Return the view of one element: its text says why it ended, or why it cannot start."""
     node = run.nodes[number]
+    queue = node.spec.options.queue
     found = run.root_cause(number, index)
     engine = text = ""
     at_s = run.at_s
@@ -92,6 +93,8 @@ def element(run: Run, number: int, index: int, engines: dict[bytes, Engine]) -> 
             text = fact.errors.get(at, "")
     elif node.own is not None and index in node.own.due:
         text = node.own.due[index].text
+    elif node.state[index] == State.QUEUED and not fleet.serving(queue):
+        text = f"no engine serves queue {queue!r}"
     return ElementView(
         id=node.spec.ids.get(index) or element_text(run.id, number, index),
         run=run.id,
@@ -100,11 +103,11 @@ def element(run: Run, number: int, index: int, engines: dict[bytes, Engine]) -> 
         task=shown_task(node.spec),
         state=_state_of(node, index),
         attempt=node.started(index),
-        engine=engine or _engine_of(run, number, index, engines),
+        engine=engine or _engine_of(run, number, index, fleet.engines),
         text=text,
         at_s=at_s,
         retries=node.retries(index),
-        queue=node.spec.options.queue,
+        queue=queue,
         scope=node.scope,
         inner=node.inner,
     )
@@ -152,7 +155,7 @@ def tasks(scheduler: Scheduler, name: str, state: str, limit: int) -> list[Eleme
             if name and name not in (node.spec.task, node.spec.options.shadow):
                 continue
             for index in _in_states(node, wanted, limit - len(rows), run.dropped):
-                rows.append(element(run, node.number, index, scheduler.ledger.fleet.engines))
+                rows.append(element(run, node.number, index, scheduler.ledger.fleet))
             if len(rows) >= limit:
                 return rows
     return rows

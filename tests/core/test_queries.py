@@ -62,22 +62,36 @@ def view(run: Run, number: int, index: int, **fields) -> ElementView:
 
 
 def test_an_element_shows_how_it_stands_and_why():
-    _, run = mixed()
-    assert queries.element(run, 0, 0, {}) == view(run, 0, 0, state="STARTED")
-    assert queries.element(run, 0, 1, {}) == view(run, 0, 1, id="mine", state="SUCCESS", engine="one")
-    assert queries.element(run, 0, 2, {}) == view(
+    rig, run = mixed()
+    fleet = rig.scheduler.ledger.fleet
+    assert queries.element(run, 0, 0, fleet) == view(run, 0, 0, state="STARTED", engine="one")
+    assert queries.element(run, 0, 1, fleet) == view(run, 0, 1, id="mine", state="SUCCESS", engine="one")
+    assert queries.element(run, 0, 2, fleet) == view(
         run, 0, 2, state="FAILURE", engine="one", text="ValueError: no"
     )
-    assert queries.element(run, 0, 3, {}) == view(run, 0, 3, state="REVOKED", text="not needed")
-    assert queries.element(run, 0, 4, {}) == view(run, 0, 4, state="QUEUED")
+    assert queries.element(run, 0, 3, fleet) == view(run, 0, 3, state="REVOKED", text="not needed")
+    assert queries.element(run, 0, 4, fleet) == view(run, 0, 4, state="QUEUED", engine="one")
 
 
 def test_an_element_that_inherited_its_end_shows_the_cause():
-    _, run = mixed()
-    assert queries.element(run, 1, 2, {}) == view(
+    rig, run = mixed()
+    fleet = rig.scheduler.ledger.fleet
+    assert queries.element(run, 1, 2, fleet) == view(
         run, 1, 2, task="b", state="FAILURE", engine="one", text="ValueError: no"
     )
-    assert queries.element(run, 1, 3, {}) == view(run, 1, 3, task="b", state="REVOKED", text="not needed")
+    assert queries.element(run, 1, 3, fleet) == view(run, 1, 3, task="b", state="REVOKED", text="not needed")
+
+
+def test_a_queued_element_says_that_no_engine_serves_its_queue():
+    rig = Rig()
+    run = rig.submit(node("a", queue="special"))
+    fleet = rig.scheduler.ledger.fleet
+    waiting = view(run, 0, 0, state="QUEUED", queue="special", text="no engine serves queue 'special'")
+    assert queries.element(run, 0, 0, fleet) == waiting
+    rig.join()
+    assert queries.element(run, 0, 0, fleet) == waiting
+    rig.join("two", queues=("special",))
+    assert queries.element(run, 0, 0, fleet) == view(run, 0, 0, state="QUEUED", queue="special")
 
 
 def test_an_element_shows_its_attempt():
@@ -86,7 +100,8 @@ def test_an_element_shows_its_attempt():
     run = rig.submit(node("a"))
     [grant] = rig.grants()
     rig.send(SlotDied(b"one", grant.token, 0, "signal 9"))
-    assert queries.element(run, 0, 0, {}) == view(run, 0, 0, state="QUEUED", attempt=2)
+    found = queries.element(run, 0, 0, rig.scheduler.ledger.fleet)
+    assert found == view(run, 0, 0, state="QUEUED", attempt=2)
 
 
 def test_tasks_are_listed_newest_run_first_by_name_and_state():

@@ -115,6 +115,8 @@ def test_a_queue_waits_for_an_engine_that_serves_it(world: World) -> None:
         for result in plain:
             result.get(30)
         assert (special.state, world.lines("s")) == ("QUEUED", [])
+        [row] = client.tasks(state="QUEUED")
+        assert (row.id, row.text) == (special.id, "no engine serves queue 'special'")
         assert [(q.name, q.queued, q.engines) for q in client.queues()] == [
             ("default", 0, 1),
             ("special", 1, 0),
