@@ -14,13 +14,13 @@ from typing import Any, Self, TypeVar
 
 from nbq import context, current, payload, publishing, wire
 from nbq.batch import PlannedRun, seal_plan
-from nbq.canvas import EMPTY, Plan, Signature, TaskRef
+from nbq.canvas import EMPTY, Plan, Signature, TaskRef, keyword, positional
 from nbq.canvas import plan as plan_canvas
 from nbq.canvas.options import LINKS, ClientOptions, RetryPolicy, given_id
 from nbq.configuration import Settings, check_scope
 from nbq.core.model import NONE, Graph, Nested, NodeSpec, Slice
 from nbq.core.views import ClusterView, ElementView, EngineView, QueueView, RunView
-from nbq.errors import HubUnreachable, NbqError, UsageError, WaitTimeout
+from nbq.errors import HubUnreachable, InvalidSignature, NbqError, UsageError, WaitTimeout
 from nbq.functions import FunctionCache, by_bare_name, named
 from nbq.link import Link
 from nbq.results import AsyncResult, Finder, handle
@@ -232,13 +232,16 @@ class Client:
             options: As for ``apply_async``.
 
         Raises:
-            InvalidSignature: An option does not exist or does not fit.
+            InvalidSignature: There is no name, or an option does not exist or fit.
             NotSerializable: An argument cannot be serialised.
             UnknownQueue: Its queue is not declared, and may not be made.
             HubUnreachable: It does not want to wait for a hub that is away.
         """
         self._link.check_usable()
-        return self._submit_optioned(registered(name) or name, name, tuple(args), dict(kwargs or {}), options)
+        if not name:
+            raise InvalidSignature("the name of a task cannot be empty")
+        task = registered(name) or name
+        return self._submit_optioned(task, name, positional(args), keyword(kwargs), options)
 
     def _submit_optioned(
         self,
@@ -360,6 +363,7 @@ class Client:
                 a call without arguments.
 
         Raises:
+            InvalidSignature: The task takes another number of arguments.
             NotSerializable: The function or an argument cannot be serialised.
             UsageError: There is nothing to map over.
         """
@@ -368,6 +372,8 @@ class Client:
             raise UsageError("client.map needs at least one iterable after the function")
         if options.get("task_id"):
             raise UsageError("task_id belongs to one call: use submit or apply_async")
+        if isinstance(function, Task):
+            function.check((None,) * len(iterables), {})
         name = function.name if isinstance(function, Task) else _name(function)
         way = self._router().way(function if isinstance(function, Task) else name, (), {}, options)
         client = way.client

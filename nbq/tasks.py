@@ -16,7 +16,20 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overl
 
 from nbq import context
 from nbq.annotations import annotate
-from nbq.canvas import EMPTY, MAP, STARMAP, Canvas, Signature, bind_registry, group, run_options, signature
+from nbq.canvas import (
+    EMPTY,
+    MAP,
+    STARMAP,
+    Canvas,
+    Signature,
+    bind_registry,
+    found_task,
+    group,
+    keyword,
+    positional,
+    run_options,
+    signature,
+)
 from nbq.canvas.options import CALL_OPTIONS, OPTION_NAMES, check_names, merge
 from nbq.configuration import current_settings
 from nbq.context import Actions, current_task
@@ -173,7 +186,7 @@ class Task(Traits, Actions, Generic[P, R]):
             UnknownQueue: The queue is not declared, and may not be made.
             HubUnreachable: The call does not want to wait for a hub that is away.
         """
-        return current_client().submit_task(self, tuple(args), dict(kwargs or {}), options)
+        return current_client().submit_task(self, positional(args), keyword(kwargs), options)
 
     def apply(
         self, args: tuple[Any, ...] | list[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
@@ -374,14 +387,31 @@ def _empty(*_fed: Any) -> list[Any]:
     return []
 
 
-@task(name=MAP)
+class _Repeating(Task[P, R]):
+    """A builtin task that calls another one: the calls that it will make are checked with its own."""
+
+    def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Check its own call, and that of each item if the task is known here; raises as it does."""
+        super().check(args, kwargs)
+        called = signature(kwargs["task"]) if "task" in kwargs else None
+        if not isinstance(called, Signature):
+            return
+        known = found_task(called.ref)
+        if not isinstance(known, Task):
+            return
+        for item in kwargs.get("items", ()):
+            fed = () if called.immutable else (item,) if self.name == MAP else tuple(item)
+            known.check(fed + called.args, called.kwargs)
+
+
+@task(name=MAP, base=_Repeating)
 def _map(task: Signature | dict[str, Any], items: list[Any]) -> list[Any]:
     """Call a signature with each item."""
     sig = _to_call(task)
     return [sig(item) for item in items]
 
 
-@task(name=STARMAP)
+@task(name=STARMAP, base=_Repeating)
 def _starmap(task: Signature | dict[str, Any], items: list[Iterable[Any]]) -> list[Any]:
     """Call a signature with the arguments in each item."""
     sig = _to_call(task)

@@ -26,6 +26,9 @@ from nbq.canvas.signature import (
     bind_applier,
     bind_registry,
     bind_submitter,
+    found_task,
+    keyword,
+    positional,
     signature,
 )
 from nbq.canvas.tree import EMPTY, Branch, Empty, Leaf, Tree, parent_of, tree_of
@@ -55,10 +58,13 @@ __all__ = [
     "client_options",
     "draw_svg",
     "draw_text",
+    "found_task",
     "group",
+    "keyword",
     "parent_of",
     "plan",
     "plan_replacement",
+    "positional",
     "run_options",
     "signature",
     "tree_of",

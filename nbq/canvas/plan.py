@@ -24,7 +24,7 @@ from nbq.canvas.compose import chain, chord, group
 from nbq.canvas.lines import Call, Line, Lines, Step
 from nbq.canvas.options import ClientOptions, client_options, current_defaults, given_id, merge, run_options
 from nbq.canvas.shapes import NOTHING, Given, Part, check_depth, is_empty, is_nothing, members_of, steps_of
-from nbq.canvas.signature import Canvas, Signature, TaskRef, checked
+from nbq.canvas.signature import Canvas, Signature, TaskRef, checked, keyword, positional
 from nbq.canvas.tree import EMPTY, Tree, parent_of, tree_of
 from nbq.core.model import NONE, Graph, Item, Nested, NodeSpec, On, Options, Slice
 from nbq.errors import InvalidSignature
@@ -164,7 +164,7 @@ def plan(
     """
     if is_nothing(canvas):
         raise InvalidSignature("an empty chain has no value and cannot be planned")
-    given = Given(tuple(args), dict(kwargs or {}), merge({}, checked(options)))
+    given = Given(positional(args), keyword(kwargs), merge({}, checked(options)))
     planner = _Planner()
     value = planner.place(canvas, given, _START, 0)
     for node in planner.nodes:

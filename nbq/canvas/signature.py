@@ -106,8 +106,8 @@ class Canvas:
         options: Mapping[str, Any] | None = None,
         immutable: bool = False,
     ) -> None:
-        self.args = _positional(args)
-        self.kwargs = dict(kwargs) if kwargs else {}
+        self.args = positional(args)
+        self.kwargs = keyword(kwargs)
         self.options = merge({}, checked(options)) if options else {}
         self.immutable = immutable
 
@@ -139,8 +139,8 @@ class Canvas:
         """Return a copy with these arguments before its own and these options over its own."""
         copy = self._copy()
         if not self.immutable:
-            copy.args = _positional(args) + self.args
-            copy.kwargs = {**self.kwargs, **kwargs} if kwargs else dict(self.kwargs)
+            copy.args = positional(args) + self.args
+            copy.kwargs = {**self.kwargs, **keyword(kwargs)}
         else:
             copy.kwargs = dict(self.kwargs)
         copy.options = merge(self.options, checked(options)) if options else dict(self.options)
@@ -158,9 +158,9 @@ class Canvas:
         """Return a copy with these arguments and options in the place of its own; None keeps its own."""
         copy = self.clone()
         if args is not None:
-            copy.args = _positional(args)
+            copy.args = positional(args)
         if kwargs is not None:
-            copy.kwargs = dict(kwargs)
+            copy.kwargs = keyword(kwargs)
         if options is not None:
             copy.options = merge({}, checked(options))
         return copy
@@ -490,17 +490,35 @@ def _from_data(data: Mapping[str, Any]) -> Canvas:
         canvas = kind._load(data)
     except KeyError as error:
         raise InvalidSignature(f"the data of a {kind.kind} lacks {error}") from None
-    canvas.args = _positional(data.get("args", ()))
-    canvas.kwargs = dict(data.get("kwargs", {}))
+    canvas.args = positional(data.get("args", ()))
+    canvas.kwargs = keyword(data.get("kwargs"))
     return canvas.set(bool(data.get("immutable", False)), **data.get("options", {}))
 
 
-def _positional(args: object) -> tuple[Any, ...]:
+def positional(args: object) -> tuple[Any, ...]:
+    """Return positional arguments as a tuple.
+
+    Raises:
+        InvalidSignature: They are no list or tuple: a text is one argument, not several.
+    """
     if type(args) is tuple:
         return args
     if not isinstance(args, (tuple, list)):
         raise InvalidSignature(f"args must be a list or tuple: write ({_short(args)},)")
     return tuple(args)
+
+
+def keyword(kwargs: object) -> dict[str, Any]:
+    """Return a copy of keyword arguments.
+
+    Raises:
+        InvalidSignature: They are no dictionary.
+    """
+    if kwargs is None:
+        return {}
+    if not isinstance(kwargs, Mapping):
+        raise InvalidSignature(f"kwargs must be a dictionary, not {_short(kwargs)}")
+    return dict(kwargs)
 
 
 def _leads_to(start: Canvas, wanted: Canvas) -> bool:
