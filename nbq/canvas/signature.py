@@ -28,6 +28,8 @@ __all__ = [
     "call_text",
     "checked",
     "found_task",
+    "keyword",
+    "positional",
     "signature",
     "to_canvas",
 ]
