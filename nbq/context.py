@@ -113,7 +113,10 @@ class Running:
         args, kwargs, headers = self.call or ((), {}, None)
         if self.work is None or self.host is None:
             return Request(task=self.task.name, args=args, kwargs=kwargs, called_directly=True)
-        return request_of(self.work, self.index, args, kwargs, headers, self.host.engine, self.host.eager)
+        children = self.extra.children if self.extra is not None else []
+        return request_of(
+            self.work, self.index, args, kwargs, headers, self.host.engine, self.host.eager, children
+        )
 
     def more(self) -> Extra:
         """Return what it asks for beside its outcome."""

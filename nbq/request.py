@@ -88,6 +88,8 @@ class Request(Struct, frozen=True, kw_only=True):
     """The id of the first task of its chain."""
     parent_id: str | None = None
     """The id of the task that it follows; of those of a group, one."""
+    children: tuple[str, ...] = ()
+    """The ids of what it has submitted so far, in order; of a group, the group's."""
     args: tuple[Any, ...] = ()
     """Its positional arguments, with what it was fed."""
     kwargs: dict[str, Any] = {}
@@ -149,6 +151,7 @@ def request_of(
     headers: Mapping[str, Any] | None,
     hostname: str,
     eager: bool,
+    children: list[str],
 ) -> Request:
     """Return what is known of an element that runs."""
     options, own = work.options, id_of(work, index)
@@ -161,6 +164,7 @@ def request_of(
         run=work.run.hex(),
         root_id=_kin(work, work.root, index) or own,
         parent_id=_kin(work, work.parent, index),
+        children=tuple(children),
         args=args,
         kwargs=dict(kwargs),
         retries=work.retries,

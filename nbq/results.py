@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import html
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +29,15 @@ if TYPE_CHECKING:
     from nbq.link import Link
     from nbq.resultsets import GroupResult
 
-__all__ = ["ENDED", "AsyncResult", "Finder", "check_waiting", "handle", "result_of"]
+__all__ = ["ENDED", "AsyncResult", "Finder", "check_waiting", "handle", "made_known", "result_of"]
 
 ENDED = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 """The states of what has ended; a task may show names of its own while it runs."""
 
 _SUCCESS = int(State.SUCCESS)
 _SKIPPED = int(State.SKIPPED)
+_TRAVEL_S = 10.0
+"""How long the pickling of a handle waits for a hub to have what it names."""
 _LIST_ID = re.compile(r"([0-9a-f]{32})-list-(0|[1-9][0-9]{0,9})")
 
 _HARMLESS = {"interval", "no_ack", "follow_parents"}
@@ -451,6 +453,7 @@ class AsyncResult:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the id; whoever loads it finds the task by its current client."""
+        made_known(self._link, [self._replica])
         return result_of, (self.id,)
 
     def __repr__(self) -> str:
@@ -463,6 +466,18 @@ class AsyncResult:
 
 
 # ------------------------------------------------------------------ from runs and ids to handles
+
+
+def made_known(link: Link, replicas: Iterable[Replica]) -> None:
+    """Wait until the hub has runs whose handles go elsewhere, so that they are found there at once.
+
+    Where that cannot be waited for (the hub is away, the client closed), they go all the same.
+    """
+    for replica in replicas:
+        if not replica.accepted and replica.error is None:
+            with contextlib.suppress(NbqError):
+                link.graph(replica)  # an open batch is closed, and sent
+                link.wait(replica, lambda replica=replica: replica.accepted, _TRAVEL_S)
 
 
 def handle(link: Link, replica: Replica, tree: Tree | None = None) -> Any:

@@ -25,7 +25,7 @@ from nbq.ends import Ends
 from nbq.errors import PayloadTooLarge, UnknownResult, UsageError, WaitTimeout
 from nbq.members import DEPTH_LIMIT, Members, Picked, first_bad, is_task
 from nbq.replica import Replica
-from nbq.results import ENDED, AsyncResult, Finder, check_waiting, handle, result_of
+from nbq.results import ENDED, AsyncResult, Finder, check_waiting, handle, made_known, result_of
 from nbq.waits import while_pending
 
 if TYPE_CHECKING:
@@ -436,6 +436,8 @@ class ResultSet:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as ids; whoever loads it finds the results by its current client."""
+        if self._link is not None:
+            made_known(self._link, {replica.run: replica for replica, _ in self._members.parts()}.values())
         if isinstance(self._members, Members):
             return result_of, (self.id,)
         return _loaded, (type(self), self.id, _ids(self))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import nbq
 from nbq.canvas import Canvas, signature
-from nbq.errors import Ignore, Reject
+from nbq.errors import Ignore, Reject, SoftTimeLimitExceeded
 
 log: list[tuple[Any, ...]] = []
 """Name and arguments of each call of a task that notes its calls, in order."""
@@ -110,6 +111,42 @@ def told_id(task_id: str) -> None:
 @nbq.task
 def told_all(request: Any, exc: Any, traceback: Any) -> None:
     log.append(("told_all", request if isinstance(request, str) else request.id, exc))
+
+
+@nbq.task(bind=True)
+def kin(self: Any, *fed: Any) -> Any:
+    """Say who it is, what it follows, and where that began."""
+    return self.request.id, self.request.parent_id, self.request.root_id
+
+
+@nbq.task(bind=True)
+def priority(self: Any, *fed: Any) -> str:
+    return f"Priority: {self.request.delivery_info.priority}"
+
+
+@nbq.task(bind=True)
+def calls_a_group(self: Any) -> Any:
+    """Submit a group; return its id, what the request says of it, and its result."""
+    result = nbq.group(i.s(k) for k in range(3)).delay()
+    return result.id, self.request.children, result
+
+
+@nbq.task(soft_time_limit=0.1)
+def caught(x: Any) -> Any:
+    """Run until the soft time limit, and return a value all the same."""
+    deadline = time.monotonic() + 60
+    try:
+        while time.monotonic() < deadline:
+            time.sleep(0.001)
+    except SoftTimeLimitExceeded:
+        return x
+    raise TimeoutError
+
+
+@nbq.task(bind=True)
+def told_later(self: Any, task_id: str) -> Any:
+    """Be an errback that asks to be run again, in an hour."""
+    raise self.retry(countdown=3600)
 
 
 @nbq.task
