@@ -15,7 +15,9 @@ import psutil
 
 import nbq
 from benchmarks import script, tasks
-from nbq.canvas import plan
+from nbq import wire
+from nbq.batch import seal_plan, stage
+from nbq.canvas import Canvas, plan
 from nbq.version import versions
 
 FLUSH_S = 120.0
@@ -93,6 +95,33 @@ def chord(n: int) -> dict[str, float]:
         return {"rate": rate, "of_map": rate / mapped(client, n)}
 
 
+def fans(k: int) -> Canvas:
+    """Return a task, then k times a group of three and a task that joins it; it is worth k + 1."""
+    canvas: Canvas = tasks.step.s(0)
+    for _ in range(k):
+        canvas = canvas | nbq.group(tasks.step.s(), tasks.step.s(), tasks.step.s()) | tasks.most.s()
+    return canvas
+
+
+def submitted_bytes(client: Any, canvas: Canvas) -> int:
+    """Return how many bytes the messages have that submit a canvas, without its functions."""
+    link = client._link
+    sealed = seal_plan(plan(canvas), link.mint.run(), link.sealer, client._function)
+    stages, submit = stage(sealed.run, sealed.graph, sealed.blocks)
+    return sum(len(wire.encode(message)) for message in (*stages, submit))
+
+
+def canvas(n: int) -> dict[str, float]:
+    """Measure what a task costs in canvases of the same shape, of 8 and of n fans."""
+
+    def whole() -> None:
+        assert fans(n).delay().get() == n + 1
+
+    with cluster() as client:
+        small, large = (submitted_bytes(client, fans(k)) / (4 * k + 1) for k in (8, n))
+        return {"small": small, "bytes": large, "rate": (4 * n + 1) / script.seconds(whole)}
+
+
 def array(n: int) -> dict[str, float]:
     """Measure a large array there and back, with and without a journal."""
     found: dict[str, float] = {}
@@ -162,6 +191,7 @@ if __name__ == "__main__":
             "trip": trip,
             "chain": chain,
             "chord": chord,
+            "canvas": canvas,
             "array": array,
             "million": million,
             "start": start,

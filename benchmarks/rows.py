@@ -87,6 +87,16 @@ ROWS = (
         ),
     ),
     Row(
+        "canvas",
+        (200, 200),
+        (0, 0),
+        (
+            Figure("small", "task | (group of 3 | task) x 8, submitted bytes a task", "B"),
+            Figure("bytes", "the same x {n}", "B", "≤ 1.5 of x 8"),
+            Figure("rate", "its tasks, from building it to its value", "tasks/s"),
+        ),
+    ),
+    Row(
         "array",
         (100, 10),
         (100, 10),

@@ -28,3 +28,9 @@ def count(values: list[Any]) -> int:
 def same(x: Any) -> Any:
     """Return what came."""
     return x
+
+
+@nbq.task
+def most(values: list[int]) -> int:
+    """Return the largest number that came: where a group in a chain is joined."""
+    return max(values)
