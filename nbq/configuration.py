@@ -38,6 +38,8 @@ __all__ = [
 ]
 
 _WEEK_S = 7 * 24 * 3600.0
+_CELERY = re.compile(r"^(celery|celeryd|celerybeat|broker)_")
+"""How settings of Celery begin."""
 _OFFSET = re.compile(r"UTC([+-])(\d\d):(\d\d)")
 _INLINE_FLAGS = {re.IGNORECASE: "i", re.MULTILINE: "m", re.DOTALL: "s", re.VERBOSE: "x", re.ASCII: "a"}
 
@@ -307,8 +309,13 @@ def _from_text(key: str, text: str, source: str) -> Any:
 def _checked(name: str, value: Any, source: str, key: str) -> Any:
     """Return the value of one setting as its field holds it."""
     if name not in _FIELDS:
-        near = difflib.get_close_matches(name, _FIELDS, 3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else "; docs/guide/configuration.md lists them"
+        plain = _CELERY.sub("", name.lower())
+        near = difflib.get_close_matches(plain, _FIELDS, 3)
+        hint = "; docs/guide/configuration.md lists them"
+        if near:
+            hint = f"; did you mean {' or '.join(near)}?"
+        elif plain != name.lower():
+            hint = "; docs/celery.md says what stands for Celery's"
         raise SettingsError(f"{source}: there is no setting {key!r}{hint}")
     try:
         special = _SPECIAL.get(name)
