@@ -367,8 +367,8 @@ class Hub:
         if isinstance(message, wire.Report):
             reported = ev.Reported(engine, message.outcomes)
             sources = [*message.blocks, *message.added]
-            whole = reported.first_block(len(message.outcomes)) == len(sources)
-            if len(message.blocks) == len(message.outcomes) and whole:
+            added = sum(outcome.added_blocks() for outcome in message.outcomes)
+            if len(message.blocks) == len(message.outcomes) and len(message.added) == added:
                 self._batch.functions.update(message.functions)
                 self._handle(reported, now, sources)
                 session.taken.append(message.number)

@@ -28,9 +28,21 @@ class Ending:
     ) -> None:
         """Revoke what has not ended; with ``held`` also what an engine holds.
 
-        What an element was replaced by goes with it. A link or errback that waits is skipped.
+        What an element was replaced by goes with it; without ``held`` neither does, for it has begun. A
+        link or errback that waits is skipped.
         """
-        for value in (*_FREE, *_HELD) if held else _FREE:
+        if not held:
+            for a, b in node.not_replaced(lo, hi):
+                self._revoke(run, node, a, b, code, text, now, _FREE)
+            return
+        for part, a, b in run.reach(node, lo, hi):
+            self._revoke(run, part, a, b, code, text, now, (*_FREE, *_HELD))
+
+    def _revoke(
+        self, run: Run, node: Node, lo: int, hi: int, code: str, text: str, now: Now,
+        values: tuple[State, ...],
+    ) -> None:  # fmt: skip
+        for value in values:
             skipped = node.aside and value == State.WAITING
             if skipped and code == "expired":
                 continue  # it may never be called for; if it is, it expires then
@@ -42,12 +54,6 @@ class Ending:
                         self._decided.act(Interrupt(engine, token, c, d))
                 state, why = (State.SKIPPED, "skipped") if skipped else (State.REVOKED, code)
                 self._decided.emit(Ended(run.number, node.number, a, b, state, why, text, now.wall_s))
-        own = node.own
-        for index in sorted(own.replaced) if own is not None and held else ():
-            if lo <= index < hi:
-                replaced = run.nodes[own.replaced[index].first : own.replaced[index].stop] if own else []
-                for inner in replaced:
-                    self.revoke(run, inner, 0, inner.spec.size, code, text, now)
 
     def expire(self, run: Run, node: Node, lo: int, hi: int, now: Now) -> None:
         """Revoke elements that could start now, but are too late."""

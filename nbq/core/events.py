@@ -169,6 +169,10 @@ class Outcome(Struct, frozen=True, array_like=True):
     additions: list[Addition] = []
     store: Text = ""
 
+    def added_blocks(self) -> int:
+        """Return how many blocks of its additions come with the report."""
+        return sum(not block.blob for addition in self.additions for block in addition.blocks)
+
 
 class Reported(Struct, frozen=True):
     """An engine reports outcomes.
@@ -179,11 +183,6 @@ class Reported(Struct, frozen=True):
 
     engine: bytes
     outcomes: list[Outcome]
-
-    def first_block(self, source: int) -> int:
-        """Return where the bytes of the additions of outcome ``source`` begin among the blocks."""
-        additions = [addition for outcome in self.outcomes[:source] for addition in outcome.additions]
-        return len(self.outcomes) + sum(not block.blob for a in additions for block in a.blocks)
 
 
 class GaveBack(Struct, frozen=True):

@@ -15,7 +15,7 @@ from nbq.core.ending import Ending
 from nbq.core.facts import Became, Deferred, Ended, Inherited
 from nbq.core.granting import Granting
 from nbq.core.model import NONE, NodeSpec, Now, On, Slice, State
-from nbq.core.runs import List, Node, Run, spans
+from nbq.core.runs import List, Node, Run, spans, within
 
 __all__ = ["Following", "expiry_s"]
 
@@ -74,23 +74,10 @@ class Following:
     def _decide(self, run: Run, node: Node, lo: int, hi: int, now: Now) -> None:
         """Find what the waiting elements of a range may do: start, end as another, or wait."""
         for a, b in list(spans(node.state, lo, hi, State.WAITING)):
-            for c, d in self._not_replaced(run, node, a, b, now):
+            for c, d in node.not_replaced(a, b):
                 self._decide_span(run, node, c, d, now)
-
-    def _not_replaced(self, run: Run, node: Node, lo: int, hi: int, now: Now) -> Iterator[tuple[int, int]]:
-        """Yield the ranges that were not replaced; the others end as what they were replaced by."""
-        own = node.own
-        if own is None or not own.replaced:
-            yield lo, hi
-            return
-        at = lo
-        for index in sorted(index for index in own.replaced if lo <= index < hi):
-            if at < index:
-                yield at, index
-            self._as_replaced(run, node, index, now)
-            at = index + 1
-        if at < hi:
-            yield at, hi
+            for index in within(node.own.replaced, a, b) if node.own is not None else ():
+                self._as_replaced(run, node, index, now)
 
     def _as_replaced(self, run: Run, node: Node, index: int, now: Now) -> None:
         value = node.sparse.replaced[index].value
@@ -101,6 +88,9 @@ class Following:
                 self._inherit_from(
                     run, node, index, index + 1, inner, value.lo, value.lo + 1, True, state, now
                 )
+            for fact in inner.covering(value.lo, value.lo + 1):
+                if isinstance(fact, Became):  # however often it was replaced, its value is one step away
+                    value = fact.value
         else:
             members = run.lists[value.number]
             state = State.SUCCESS if members.left == 0 else State.WAITING
@@ -214,7 +204,7 @@ class Following:
             return
         due = node.own.due if node.own is not None else {}
         at = lo
-        for index in sorted(index for index in due if lo <= index < hi) if due else ():
+        for index in within(due, lo, hi) if due else ():
             if at < index:
                 self._at_first(run, node, at, index, since_s, now)
             self._again(run, node, index, due[index], now)

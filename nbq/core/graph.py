@@ -9,9 +9,13 @@ import math
 
 from nbq.core.model import NONE, BlockMeta, Graph, Item, Nested, NodeSpec, On, Slice
 
-__all__ = ["UnfitGraph", "check_graph", "value_nodes"]
+__all__ = ["UnfitGraph", "check_graph", "is_whole", "value_nodes"]
 
 
+_NUMBERS = (
+    "eta_s", "countdown_s", "expires_s", "expires_at_s", "cancel_grace_s", "time_limit_s",
+    "soft_time_limit_s", "rate_limit",
+)  # fmt: skip
 _DEPTH_LIMIT = 100
 """How deep lists may be nested: values are built and read by recursion."""
 
@@ -50,7 +54,7 @@ def _check_node(graph: Graph, number: int, node: NodeSpec) -> None:
     elif node.fed or node.on != On.SUCCESS:
         raise UnfitGraph(f"node {number} is fed, or waits for an end, but follows nothing")
     _check_gate(graph, number, node)
-    for name in ("eta_s", "countdown_s", "expires_s", "expires_at_s", "cancel_grace_s"):
+    for name in _NUMBERS:
         value = getattr(node.options, name)
         if value is not None and not math.isfinite(value):
             raise UnfitGraph(f"node {number}: {name} is not a finite number")
@@ -113,6 +117,8 @@ def _check_order(graph: Graph) -> None:
     for number, node in enumerate(graph.nodes):
         if node.after_list != NONE and last[node.after_list] >= number:
             raise UnfitGraph(f"node {number} follows a list that holds a node not before it")
+        if node.given_list != NONE and last[node.given_list] >= number:
+            raise UnfitGraph(f"node {number} is given a list that holds a node not before it")
     if any(not items for items in graph.lists):
         raise UnfitGraph("a list is empty")
 
@@ -165,6 +171,14 @@ def _check_blocks(graph: Graph, blocks: list[BlockMeta]) -> None:
         wanted = 1 if node.shared else node.size
         if reached[number] != wanted:
             raise UnfitGraph(f"node {number} has {reached[number]} argument sets, not {wanted}")
+
+
+def is_whole(graph: Graph) -> bool:
+    """Return whether the value of a graph can become an item of another's list: it is no part of anything."""
+    value = graph.value
+    if isinstance(value, Slice) and graph.nodes[value.node].size != 1:
+        return False
+    return all(item != value for items in graph.lists for item in items)
 
 
 def value_nodes(graph: Graph) -> list[int]:

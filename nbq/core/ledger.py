@@ -13,7 +13,7 @@ from typing import assert_never
 from nbq.core import facts as f
 from nbq.core.fleet import Fleet
 from nbq.core.model import NONE, State
-from nbq.core.runs import Lease, Node, Run, states_of
+from nbq.core.runs import Lease, Node, Run, states_of, within
 
 __all__ = ["Ledger"]
 
@@ -173,7 +173,7 @@ class Ledger:
         """Look at the elements that end as what has just ended does."""
         own = run.nodes[fact.node].own
         ended = (
-            [own.stands_for[i] for i in own.stands_for if fact.lo <= i < fact.hi] if own is not None else []
+            [own.stands_for[i] for i in within(own.stands_for, fact.lo, fact.hi)] if own is not None else []
         )
         for members in woken:
             replaced = run.lists[members].stands_for

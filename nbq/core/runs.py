@@ -10,14 +10,15 @@ element (design, section 5).
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Collection, Iterator
 
 from msgspec.structs import replace
 
 from nbq.core.facts import Accepted, Became, Deferred, End, Ended, Extended, Inherited, Settled
 from nbq.core.model import NONE, BlockMeta, Graph, Item, Many, Nested, NodeSpec, On, Slice, State
 
-__all__ = ["Cause", "Lease", "List", "Node", "Own", "Replacement", "Run", "spans", "states_of"]
+__all__ = ["Cause", "Lease", "List", "Node", "Own", "Replacement", "Run", "spans", "states_of", "within"]
 
 Cause = tuple[int, int, State]
 """The element (node, index) that first failed, and how it ended."""
@@ -43,6 +44,16 @@ def spans(state: bytearray | bytes, lo: int, hi: int, value: int) -> Iterator[tu
                 break
         yield at, end
         at = state.find(one, end, hi)
+
+
+def within(table: Collection[int], lo: int, hi: int) -> list[int]:
+    """Return the elements of a range that have an entry in a table, in order.
+
+    It costs as much as the smaller of the two: a decision about one element looks at no others.
+    """
+    if hi - lo < len(table):
+        return [index for index in range(lo, hi) if index in table]
+    return sorted(index for index in table if lo <= index < hi)
 
 
 def states_of(fact: End) -> bytes:
@@ -155,8 +166,8 @@ class Node:
     """
 
     __slots__ = (
-        "_index", "args", "aside", "consumers", "ended_s", "ends", "home", "inner", "left", "number", "own",
-        "parent", "root", "scope", "spec", "state",
+        "_index", "args", "aside", "consumers", "depth", "ended_s", "ends", "home", "inner", "left", "number",
+        "own", "parent", "root", "scope", "spec", "state",
     )  # fmt: skip
 
     def __init__(self, number: int, spec: NodeSpec) -> None:
@@ -177,6 +188,8 @@ class Node:
         """Its number in the canvas that it was planned in."""
         self.aside = spec.on in (On.LINK, On.FAILURE)
         """Whether it is, or follows, a link or errback: if it is not called for, it is skipped."""
+        self.depth = 0
+        """How many lists that took the place of elements it lies in, one in the other."""
         self.parent: Kin | None = None
         self.root: Kin = (number, NONE)
         self._index: list[tuple[int, int]] = []
@@ -193,12 +206,21 @@ class Node:
         for position in range(len(self._index), len(self.ends)):
             insort(self._index, (self.ends[position].lo, position))
         at = bisect_right(self._index, (lo, len(self.ends))) - 1
-        for _, position in self._index[max(at, 0) :]:
-            fact = self.ends[position]
+        for place in range(max(at, 0), len(self._index)):
+            fact = self.ends[self._index[place][1]]
             if fact.lo >= hi:
                 return
             if fact.hi > lo:
                 yield fact
+
+    def not_replaced(self, lo: int, hi: int) -> Iterator[tuple[int, int]]:
+        """Yield the ranges of elements that were not replaced."""
+        for index in within(self.own.replaced, lo, hi) if self.own is not None else ():
+            if lo < index:
+                yield lo, index
+            lo = index + 1
+        if lo < hi:
+            yield lo, hi
 
     def args_block(self, index: int) -> tuple[int, int, int]:
         """Return number, first and end element of the argument block that holds an element."""
@@ -340,6 +362,7 @@ class Run:
             root, at = before.root
             node.root = root, fact.index if at == NONE else at
             node.aside = node.aside or before.aside
+            node.depth = before.depth + (fact.replaces and isinstance(fact.graph.value, Nested))
             self.nodes.append(node)
             self.graph.nodes.append(spec)
             if spec.function not in self.functions:
@@ -442,6 +465,17 @@ class Run:
             self.lists[number].cause = cause
             woken.append(number)
             number = self.lists[number].home
+
+    def reach(self, node: Node, lo: int, hi: int) -> Iterator[tuple[Node, int, int]]:
+        """Yield elements, and all that they were replaced by and that has not ended."""
+        pending = deque([(node, lo, hi)])
+        while pending:
+            node, lo, hi = pending.popleft()
+            yield node, lo, hi
+            table = node.own.replaced if node.own is not None else {}
+            for index in within(table, lo, hi):
+                inner = self.nodes[table[index].first : table[index].stop]
+                pending.extend((each, 0, each.spec.size) for each in inner if each.left)
 
     def tree(self, value: Slice | Nested) -> Slice | Many:
         """Return a value with its lists spelt out."""

@@ -10,6 +10,7 @@ only after that, but for grants (``docs/adr/0003``). Never waits, sends, sleeps,
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import assert_never
 
@@ -24,6 +25,7 @@ from nbq.core.ending import Ending
 from nbq.core.events import (
     AbortAsked,
     Addition,
+    Again,
     Beat,
     Began,
     CancelAsked,
@@ -45,15 +47,18 @@ from nbq.core.events import (
 from nbq.core.fleet import Engine
 from nbq.core.following import Following, expiry_s
 from nbq.core.granting import Granting
-from nbq.core.graph import UnfitGraph, check_graph
+from nbq.core.graph import UnfitGraph, check_graph, is_whole
 from nbq.core.ledger import Ledger
-from nbq.core.model import NONE, Now, State
+from nbq.core.model import NONE, Nested, Now, State
 from nbq.core.runs import Lease, Node, Run, spans
 
 __all__ = ["Limits", "Scheduler"]
 
 _POISON_DEATHS = 3
 """A task is failed when it has started in this many dying slots (design, promise 3)."""
+
+_DEPTH = 100
+"""How deep lists that take the place of elements may lie in each other: values are read by recursion."""
 
 _FORGET_AT_ONCE = 64
 _RECALL_PATIENCE_S = 0.1
@@ -241,10 +246,12 @@ class Scheduler:
         if run is None:
             self._reject("unknown", "no such run")
             return
-        nodes = run.nodes if event.node == NONE else run.nodes[event.node : event.node + 1]
-        for node in nodes:
-            lo, hi = (0, node.spec.size) if event.node == NONE else (event.lo, event.hi)
-            self._ending.abort(run, node, lo, min(hi, node.spec.size), now)
+        parts = ((node, 0, node.spec.size) for node in run.nodes)
+        if event.node != NONE:
+            named = run.nodes[event.node : event.node + 1]
+            parts = (p for n in named for p in run.reach(n, event.lo, min(event.hi, n.spec.size)))
+        for node, lo, hi in list(parts):
+            self._ending.abort(run, node, lo, hi, now)
 
     def _on_forget(self, event: ForgetAsked) -> None:
         run = self.ledger.by_id.get(event.id)
@@ -413,14 +420,16 @@ class Scheduler:
         engine = self.ledger.fleet.engines.get(event.engine)
         if engine is not None and engine.info is not None:
             self._hear(engine, now)
+        added = len(event.outcomes)
         for source, outcome in enumerate(event.outcomes):
             lease = self.ledger.leases.get(outcome.token)
             if lease is None or lease.engine != event.engine:
                 self._decided.act(Disown(event.engine, [outcome.token]))
             else:
-                self._take(lease, outcome, source, event, now)
+                self._take(lease, outcome, source, added, now)
+            added += outcome.added_blocks()
 
-    def _take(self, lease: Lease, outcome: Outcome, source: int, reported: Reported, now: Now) -> None:
+    def _take(self, lease: Lease, outcome: Outcome, source: int, added: int, now: Now) -> None:
         """Record an outcome for those of its elements that are still open under its lease."""
         node = lease.run.nodes[lease.node]
         count = outcome.hi - outcome.lo
@@ -428,7 +437,7 @@ class Scheduler:
             return
         if outcome.again is not None or outcome.additions or outcome.states.strip(_ENDS):
             if count == 1 and lease.covers(outcome.lo, outcome.hi):
-                self._take_one(lease, node, outcome, source, reported, now)
+                self._take_one(lease, node, outcome, source, added, now)
             return
         self.ledger.fleet.measured(node.spec.function, outcome.seconds / count)
         self._settled(lease, node, outcome, source, now)
@@ -456,13 +465,16 @@ class Scheduler:
                 self._ending.failed(run, node)
 
     def _take_one(
-        self, lease: Lease, node: Node, outcome: Outcome, source: int, reported: Reported, now: Now
+        self, lease: Lease, node: Node, outcome: Outcome, source: int, first: int, now: Now
     ) -> None:
-        """Record how one attempt ended that asks for more: another attempt, or canvases for its run."""
+        """Record how one attempt ended that asks for more: another attempt, or canvases for its run.
+
+        ``first`` is where the bytes of the blocks of its additions begin.
+        """
         run, index = lease.run, outcome.lo
         state = outcome.states[0] if outcome.states else State.SUCCESS
-        if state == State.RETRY and outcome.again is not None:
-            again = outcome.again
+        again = outcome.again
+        if state == State.RETRY and again is not None and _is_a_time(again):
             block = run.next_block if outcome.size else NONE
             if outcome.size and not outcome.blob:
                 self._decided.act(Keep(run.number, block, source))
@@ -475,20 +487,21 @@ class Scheduler:
             return
         replaced = [addition for addition in outcome.additions if addition.replaces]
         added = outcome.additions if state in (State.SUCCESS, State.WAITING) else []
-        why = self._unfit(run, node, added)
-        if why is None and (state == State.WAITING) != (len(replaced) == 1):
+        why = self._unfit(node, added)
+        if state == State.RETRY:
+            why = "it asks to be run again, at no time that there is"
+        elif why is None and (state == State.WAITING) != (len(replaced) == 1):
             why = "an attempt is replaced by exactly one canvas"
         if why is not None:
             self._ending.fail(run, node, index, index + 1, "refused", why, now)
             return
-        first = reported.first_block(source)
         for addition in added:
             self._extend(lease, node, index, addition, first, now)
             first += sum(not block.blob for block in addition.blocks)
         if state != State.WAITING:
             self._settled(lease, node, outcome, source, now)
 
-    def _unfit(self, run: Run, node: Node, additions: list[Addition]) -> str | None:
+    def _unfit(self, node: Node, additions: list[Addition]) -> str | None:
         """Return why additions cannot be taken, or None."""
         total = sum(spec.size for addition in additions for spec in addition.graph.nodes)
         if self.ledger.left + total > self.limits.elements:
@@ -500,8 +513,13 @@ class Scheduler:
                 return f"what it adds to its run cannot be run: {error}"
             if addition.graph.each:
                 return "what it adds to its run has no value"
-            if not addition.replaces and node.spec.header == NONE:
+            if addition.replaces:
+                if node.depth >= _DEPTH and isinstance(addition.graph.value, Nested):
+                    return f"it is a list in more than {_DEPTH} others that took the place of a task"
+            elif node.spec.header == NONE:
                 return "it belongs to no chord header that could be extended"
+            elif not is_whole(addition.graph):
+                return "what it adds to its chord is part of something else"
         return None
 
     def _extend(
@@ -571,6 +589,10 @@ class Scheduler:
                 return
             self.ledger.finished.popleft()
             self._forget(run)
+
+
+def _is_a_time(again: Again) -> bool:
+    return math.isfinite(again.delay_s) and math.isfinite(again.eta_s or 0.0)
 
 
 _ENDS = bytes([State.SUCCESS, State.FAILURE, State.REVOKED])
