@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from nbq import wire
+from nbq.blocks import place
 from nbq.core.model import NONE, Slice
 from nbq.core.views import ElementView
 from nbq.errors import UnknownResult
@@ -71,8 +72,8 @@ class Asking(ABC):
         if not answer.note:
             return None
         (view,) = answer.elements
-        place = (view.scope, view.inner) if view.scope else (replica.run, node)
-        return replica.note(place, index, answer.note)
+        where = place(replica.run, node, view.scope, view.inner)
+        return replica.note(where, index, answer.note)
 
     def saved(self, own: str) -> bytes:
         """Return what is kept at the hub under an id; nothing if there is nothing (any more)."""

@@ -86,7 +86,7 @@ class Sealer:
         """Yield the blocks of a node's arguments.
 
         Args:
-            run: The run, or the scope of an addition.
+            run: The run; of an addition with its scope (``blocks.place``).
             node: The node.
             function: The address of its function.
             elements: Its calls, made with the serializer of the encoding.

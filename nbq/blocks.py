@@ -8,12 +8,21 @@ from msgspec import Meta, Struct
 
 from nbq.core.model import NONE, BlobName, BlockMeta, Index, Many, MaybeIndex, Slice, Text
 
-__all__ = ["FRAME_LIMIT", "Alias", "Block", "Bytes", "Failed", "Feed", "Kin"]
+__all__ = ["FRAME_LIMIT", "Alias", "Block", "Bytes", "Failed", "Feed", "Kin", "place"]
 
 FRAME_LIMIT = 1024 * 1024 + 64 * 1024
 """Bytes of one frame, enforced by ZeroMQ before authentication (design, section 6)."""
 
 Bytes = Annotated[bytes, Meta(max_length=FRAME_LIMIT)]
+
+
+def place(run: bytes, node: int, scope: bytes, inner: int) -> tuple[bytes, int]:
+    """Return run and node that blocks are sealed for (``payload.origin``).
+
+    Those of an addition are sealed for its scope and the number of their node within it, and for its run, so
+    that nothing of another run can be shown in their place.
+    """
+    return (run + scope, inner) if scope else (run, node)
 
 
 class Block(Struct, frozen=True, array_like=True):
@@ -34,7 +43,7 @@ class Block(Struct, frozen=True, array_like=True):
     use_lo: Index = 0
     use_hi: Index = 0
     scope: Annotated[bytes, Meta(max_length=16)] = b""
-    """What it was sealed for in place of the run, if it belongs to an addition (``core.events.Addition``)."""
+    """What it was sealed for beside the run, if it belongs to an addition (``core.events.Addition``)."""
     inner: Index = 0
     """The number of its node within that addition."""
     store: Text = ""
@@ -42,7 +51,7 @@ class Block(Struct, frozen=True, array_like=True):
 
     def place(self, run: bytes) -> tuple[bytes, int]:
         """Return run and node to unseal it for (``payload.origin``)."""
-        return (self.scope, self.inner) if self.scope else (run, self.node)
+        return place(run, self.node, self.scope, self.inner)
 
     def meta(self) -> BlockMeta:
         """Return what the scheduler may know of this block."""

@@ -197,7 +197,7 @@ def origin(
     kind: Literal["args", "result", "note"], run: bytes, node: int, lo: int, function: bytes = b""
 ) -> bytes:
     """Return what a block is bound to: the place where it was made, and for arguments the function."""
-    return struct.pack("<6s16sQQ", kind.encode(), run, node, lo) + function
+    return struct.pack(f"<6s{len(run)}sQQ", kind.encode(), run, node, lo) + function
 
 
 def pack(elements: Iterable[Element]) -> Iterator[tuple[int, list[Element]]]:

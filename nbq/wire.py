@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from nbq.blocks import FRAME_LIMIT, Alias, Block, Bytes, Failed, Feed, Kin
+from nbq.blocks import FRAME_LIMIT, Alias, Block, Bytes, Failed, Feed, Kin, place
 from nbq.core.events import Outcome
 from nbq.core.facts import Became, Ended, Inherited, Settled
 from nbq.core.model import (
@@ -463,7 +463,7 @@ class Lease(Struct, frozen=True, array_like=True, tag=112):
     retries: int = 0
     """How many retries there were; ``attempt`` counts lost attempts too."""
     scope: bytes = b""
-    """What blocks are sealed for in place of the run, if the node belongs to an addition."""
+    """What blocks are sealed for beside the run, if the node belongs to an addition."""
     inner: int = 0
     """The number of the node within that addition."""
     options: Options = Options()
@@ -482,7 +482,7 @@ class Lease(Struct, frozen=True, array_like=True, tag=112):
     @property
     def place(self) -> tuple[bytes, int]:
         """Return run and node that blocks are sealed for (``payload.origin``)."""
-        return (self.scope, self.inner) if self.scope else (self.run, self.node)
+        return place(self.run, self.node, self.scope, self.inner)
 
 
 class Inputs(Struct, frozen=True, array_like=True, tag=120):

@@ -129,7 +129,7 @@ class Addition(Struct, frozen=True, array_like=True):
     """A planned canvas that an attempt adds to its run; taken with the attempt's own outcome.
 
     Args:
-        scope: What its blocks are sealed for in place of the run, chosen at random by its planner.
+        scope: What its blocks are sealed for beside the run, chosen at random by its planner.
         graph: It; numbers count from its own first node and list.
         blocks: Its argument blocks.
         replaces: Whether its value becomes that of the element. Else it becomes one more member of the

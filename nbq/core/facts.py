@@ -156,7 +156,7 @@ class Extended(Struct, frozen=True, array_like=True, tag=9):
     Its nodes, lists and blocks are numbered behind those that the run has, block k of it as
     ``first_block + k``; in ``graph`` they still count from 0. With ``replaces``, the attempt has ended, and
     the element ends as the value of the graph does. Else that value is one more member of list ``into``.
-    ``scope`` is what its blocks are sealed for in place of the run.
+    ``scope`` is what its blocks are sealed for beside the run.
     """
 
     run: int

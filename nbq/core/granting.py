@@ -7,9 +7,6 @@ What only some engines know is passed over while those have no room.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
-
 from nbq.core.actions import Grant
 from nbq.core.decided import Decided
 from nbq.core.facts import Leased
@@ -200,17 +197,18 @@ class Granting:
                 continue
             rate.refill(rate.per_s, now.mono_s)
             for name, parked in list(rate.parked.items()):
-                back = list(islice(self._living(parked), min(max(1, rate.starts), _GRANTS)))
-                for options, item in reversed(back):
+                for options, item in reversed(self._living(parked, min(max(1, rate.starts), _GRANTS))):
                     self.queues[name].push(options.priority, item, front=True)
                 if parked.head() is None:
                     del rate.parked[name]
 
-    def _living(self, parked: ReadyQueue) -> Iterator[tuple[Options, ReadyRange]]:
-        """Take out and yield what is parked, but for what was cancelled meanwhile."""
-        while (head := parked.head()) is not None:
+    def _living(self, parked: ReadyQueue, count: int) -> list[tuple[Options, ReadyRange]]:
+        """Take out up to so many ranges, and all that was cancelled before them."""
+        found: list[tuple[Options, ReadyRange]] = []
+        while len(found) < count and (head := parked.head()) is not None:
             parked.drop_head()
             run = self._ledger.runs.get(head.run)
             node = run.nodes[head.node] if run is not None else None
             if node is not None and node.state.find(State.QUEUED, head.lo, head.hi) >= 0:
-                yield node.spec.options, head
+                found.append((node.spec.options, head))
+        return found

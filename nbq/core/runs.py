@@ -183,7 +183,7 @@ class Node:
         self.ended_s = 0.0
         self.own: Own | None = None
         self.scope = b""
-        """What its blocks are sealed for in place of the run, if it was added to it."""
+        """What its blocks are sealed for beside the run, if it was added to it."""
         self.inner = number
         """Its number in the canvas that it was planned in."""
         self.aside = spec.on in (On.LINK, On.FAILURE)

@@ -64,7 +64,7 @@ class ElementView(Struct, frozen=True, array_like=True):
     retries: int = 0
     queue: str = ""
     scope: bytes = b""
-    """What its blocks are sealed for in place of the run, if it belongs to an addition."""
+    """What its blocks are sealed for beside the run, if it belongs to an addition."""
     inner: int = 0
 
 

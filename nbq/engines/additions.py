@@ -1,7 +1,7 @@
 """What a running task adds to its run: planned and sealed in the slot, as a client would do it.
 
-The blocks are sealed for a random **scope** in place of the run, and for the numbers that nodes have within
-the addition: where the hub puts them is not known here.
+The blocks are sealed for the run with a random **scope**, and for the numbers that nodes have within the
+addition: where the hub puts them is not known here.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nbq.batch import Sealer, seal_plan
+from nbq.blocks import place
 from nbq.canvas import Plan, TaskRef, plan, plan_replacement
 from nbq.canvas.signature import to_canvas
 from nbq.core.model import Slice
@@ -27,11 +28,12 @@ _BYTES = MESSAGE_LIMIT // 2
 _cache = FunctionCache()
 
 
-def addition(key: bytes, blobs: str, sig: object, replaces: str) -> Added:
+def addition(key: bytes, run: bytes, blobs: str, sig: object, replaces: str) -> Added:
     """Return what a task adds.
 
     Args:
         key: The payload key.
+        run: The run that it is added to.
         blobs: The folder in which large blocks and functions are written.
         sig: A canvas, or the plain data of one.
         replaces: The id of the task whose place it takes; empty for a member of a chord's header.
@@ -47,7 +49,7 @@ def addition(key: bytes, blobs: str, sig: object, replaces: str) -> Added:
         _take_over(planned, replaces)
     scope = os.urandom(16)
     sealer = Sealer(key, Path(blobs), "none")
-    sealed = seal_plan(planned, scope, sealer, _functions(sealer))
+    sealed = seal_plan(planned, place(run, 0, scope, 0)[0], sealer, _functions(sealer))
     size = sum(len(block.data) for block in sealed.blocks) + sum(map(len, sealed.functions.values()))
     if size > _BYTES:
         raise PayloadTooLarge(

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from nbq.blocks import place
 from nbq.core.events import Again
 from nbq.core.model import NONE, Graph, On, Options
 from nbq.wire import Block, Feed, Kin
@@ -127,7 +128,7 @@ class Work(Struct, frozen=True, array_like=True, tag=4):
     @property
     def place(self) -> tuple[bytes, int]:
         """Return run and node that blocks are sealed for (``payload.origin``)."""
-        return (self.scope, self.inner) if self.scope else (self.run, self.node)
+        return place(self.run, self.node, self.scope, self.inner)
 
     @property
     def limited(self) -> bool:

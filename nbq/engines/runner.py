@@ -270,7 +270,7 @@ class Runner:
         from nbq.engines.additions import addition  # canvases are planned in few slots
 
         work: Any = running.work
-        added = addition(self._key, work.blobs, canvas, running.id if replaces else "")
+        added = addition(self._key, work.run, work.blobs, canvas, running.id if replaces else "")
         extra = running.more()
         if replaces:
             extra.replacement, extra.sig = added, canvas

@@ -15,7 +15,7 @@ from nbq.wire import Block, Kin
 KEY = bytes(range(32))
 RUN, SCOPE, FUNCTION = b"r" * 16, b"s" * 16, b"f" * 16
 OPTIONS = Options(priority=3, time_limit_s=2.5, result_compression="gzip")
-PLACES = {"of the run": (b"", 0, RUN, 7), "added": (SCOPE, 2, SCOPE, 2)}
+PLACES = {"of the run": (b"", 0, RUN, 7), "added": (SCOPE, 2, RUN + SCOPE, 2)}
 place = pytest.mark.parametrize(("scope", "inner", "run", "node"), PLACES.values(), ids=PLACES)
 
 
@@ -75,7 +75,7 @@ def test_the_new_arguments_of_a_retry_are_sealed_as_arguments() -> None:
     again = Again(1.5, text="later")
     sent = results(states=bytes([State.RETRY]), again=again)
     ended = Sealing(KEY, "e").ended(lease(SCOPE, 2), sent, far=False)
-    block = payload.unseal(KEY, payload.origin("args", SCOPE, 2, 11, FUNCTION), ended.block)
+    block = payload.unseal(KEY, payload.origin("args", RUN + SCOPE, 2, 11, FUNCTION), ended.block)
     assert bytes(block.element(0)) == b"value 0"
     states = bytes([State.RETRY])
     assert ended.outcome == Outcome(5, 11, 12, states, len(ended.block), "", 0.5, again=again)

@@ -51,7 +51,7 @@ LAYERS = {
     "serve": "blobs core.* errors hub journal security settings transport version wire",
     # Engines.
     "engines": "",
-    "engines.pipe": "core.* wire",
+    "engines.pipe": "blocks core.* wire",
     "engines.roster": "wire",
     "engines.notes": "wire",
     "engines.sealing": "core.* engines.pipe errors payload wire",
@@ -61,7 +61,7 @@ LAYERS = {
     "engines.captured": "",
     "engines.coroutines": "",
     "engines.feeds": "blocks core.* engines.pipe errors payload request stores.*",
-    "engines.additions": "batch canvas.* core.* engines.pipe errors frames functions tasks",
+    "engines.additions": "batch blocks canvas.* core.* engines.pipe errors frames functions tasks",
     "engines.watching": "context core.* signals traits",
     "engines.ending": "context core.* engines.pipe errors payload",
     "engines.storing": "core.* engines.ending engines.pipe errors payload stores.*",
@@ -87,7 +87,7 @@ LAYERS = {
     "interrupts": "",
     "waits": "",
     "callbacks": "errors replica",
-    "asking": "core.* errors replica stores.* wire",
+    "asking": "blocks core.* errors replica stores.* wire",
     "link": "asking batch bulk callbacks core.* errors interrupts payload replica session settings transport"
     " version waits wire",
     "walks": "core.* errors",

@@ -15,8 +15,8 @@ from msgspec.structs import replace
 
 from nbq import wire
 from nbq.batch import stage
+from nbq.blocks import Block, place
 from nbq.core.model import NONE, Graph, Item, Nested, NodeSpec, On, Options, Slice, State
-from nbq.wire import Block
 
 __all__ = ["FUNCTIONS", "Job", "Replacement", "Violation", "make_job", "open_block", "seal"]
 
@@ -97,7 +97,9 @@ class Replacement:
         self.calls = [[Call(text) for text in texts]] if call.times == 2 else [[Call(text)] for text in texts]
         self.blocks: list[Block] = []
         for number, own in enumerate(self.calls):
-            data = seal(self.scope, number, 0, [msgspec.msgpack.encode(one) for one in own])
+            data = seal(
+                place(run, 0, self.scope, 0)[0], number, 0, [msgspec.msgpack.encode(one) for one in own]
+            )
             self.blocks.append(Block(number, 0, len(own), data, len(data)))
 
 
@@ -178,7 +180,7 @@ class Job:
     def place(self, node: int) -> tuple[bytes, int]:
         """Return what blocks of a node are sealed for."""
         found = self.scopes.get(node)
-        return (self.run, node) if found is None else (found[0].scope, found[1])
+        return place(self.run, node, *((b"", 0) if found is None else (found[0].scope, found[1])))
 
     def inside(self, node: int, index: int) -> list[tuple[int, int]]:
         """Return the elements whose ends are the end of an element that was replaced."""

@@ -65,7 +65,7 @@ def opened(added: Added) -> list[tuple[Any, ...]]:
     calls = []
     for block in added.blocks:
         where = payload.origin(
-            "args", added.scope, block.node, block.lo, added.graph.nodes[block.node].function
+            "args", RUN + added.scope, block.node, block.lo, added.graph.nodes[block.node].function
         )
         found = payload.unseal(KEY, where, block.data)
         calls += [payload.load_call(found.element(index))[0] for index in range(block.n)]
@@ -201,5 +201,5 @@ def test_an_addition_of_a_scope_travels(stage: Stage) -> None:
     scope = bytes(range(16, 32))
     work = msgspec.structs.replace(stage.work(shows), scope=scope, inner=7)
     stage.again(work, bytes(payload.dump_call((), {})))
-    where = payload.origin("note", scope, 7, 0)
+    where = payload.origin("note", RUN + scope, 7, 0)
     assert payload.loads(payload.unseal(KEY, where, stage.sent[-1].meta).element(0)) == {"done": 2}

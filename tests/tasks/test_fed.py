@@ -175,11 +175,13 @@ def test_a_task_may_have_been_replaced_very_often(stage: Stage) -> None:
 
 def test_values_of_additions_are_opened_for_their_scope(stage: Stage) -> None:
     scope = bytes(range(16, 32))
-    data = payload.seal(KEY, payload.origin("result", scope, 2, 0), [payload.dumps("of a scope")])
+    data = payload.seal(KEY, payload.origin("result", RUN + scope, 2, 0), [payload.dumps("of a scope")])
     block = Block(9, 0, 1, data, len(data), "", 0, 0, 1, scope, 2)
     assert value(stage.run(whole, feed=Feed(False, Slice(9, 0, 1), [block]))) == ["of a scope"]
-    moved = msgspec.structs.replace(block, inner=3)
-    assert type(error(stage.run(whole, feed=Feed(False, Slice(9, 0, 1), [moved])))) is IntegrityError
+    other = payload.seal(KEY, payload.origin("result", bytes(16) + scope, 2, 0), [payload.dumps("swapped")])
+    for moved in ({"inner": 3}, {"scope": bytes(16)}, {"data": other}):  # the last is of another run
+        feed = Feed(False, Slice(9, 0, 1), [msgspec.structs.replace(block, **moved)])
+        assert type(error(stage.run(whole, feed=feed))) is IntegrityError
 
 
 def test_how_the_hub_ended_a_task_has_a_type(stage: Stage) -> None:
