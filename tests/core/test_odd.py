@@ -74,7 +74,7 @@ def test_lists_that_replace_members_of_lists_end_somewhere():
         assert run.nodes[-1].depth == min(depth + 1, 100)
     assert set(shown(run)) == {"F"}
     text = "it is a list in more than 100 others that took the place of a task"
-    assert element(run, 0, 0, {}).text == text
+    assert element(run, 0, 0, world.scheduler.ledger.fleet).text == text
 
 
 def test_what_replaced_a_task_has_begun_and_does_not_expire():
@@ -105,7 +105,10 @@ def test_a_retry_at_no_time_is_a_failure(again_):
     (grant,) = world.grants()
     world.report(grant, again(grant, **again_) if again_ else done(grant, states="t"))
     assert shown(run) == ["F"]
-    assert element(run, 0, 0, {}).text == "it asks to be run again, at no time that there is"
+    assert (
+        element(run, 0, 0, world.scheduler.ledger.fleet).text
+        == "it asks to be run again, at no time that there is"
+    )
     assert math.isfinite(world.scheduler.wait_s(world.now))
 
 
@@ -123,7 +126,10 @@ def test_what_is_added_to_a_chord_is_no_part_of_anything_else():
         (grant,) = world.grants()
         world.report(grant, done(grant, additions=[addition]))
         assert shown(run) == ["F", "F"]
-        assert element(run, 0, 0, {}).text == "what it adds to its chord is part of something else"
+        assert (
+            element(run, 0, 0, world.scheduler.ledger.fleet).text
+            == "what it adds to its chord is part of something else"
+        )
 
 
 @pytest.mark.parametrize("name", ["time_limit_s", "soft_time_limit_s", "rate_limit", "eta_s"])
