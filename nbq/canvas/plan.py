@@ -303,7 +303,8 @@ class _Planner:
         if canvas.body is None:
             raise InvalidSignature("a chord needs a body: chord(header, body) or chord(header)(body)")
         errbacks, head = given.part(first=True, last=False).take("link_error")
-        header = value = self._header_of(canvas.header, head, after, depth, True)
+        joins = not is_empty(canvas.body)  # without a body there is nothing that members could be added for
+        header = value = self._header_of(canvas.header, head, after, depth, joins)
         tail = given.part(first=False, last=True)
         if is_empty(canvas.body):
             own = tail.into(canvas.body)

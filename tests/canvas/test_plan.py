@@ -422,3 +422,13 @@ def test_canvases_that_are_nested_too_deep_are_refused(wrap):
     text = "canvases are nested more than 100 deep"
     graph_of(plan(nest(20, wrap)))
     assert refused(nest(120, wrap)) == text
+
+
+def test_members_belong_to_the_header_that_a_body_joins():
+    def headers(canvas: Canvas) -> list[tuple[str, int]]:
+        return [(node.task, node.header) for node in plan(canvas).nodes]
+
+    assert headers(chord([s("a")], s("b"))) == [("a", 0), ("b", NONE)]
+    assert headers(chain(group(s("a"), s("c")), s("b"))) == [("a", 0), ("c", 0), ("b", NONE)]
+    assert headers(chord([s("a")], group())) == [("a", NONE)]
+    assert headers(chord([chord([s("a")], group())], s("b"))) == [("a", 1), ("b", NONE)]

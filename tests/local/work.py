@@ -6,8 +6,11 @@ import sys
 from typing import Any
 
 import nbq
+from tests.conformance.canvas.tasks import ExpectedError
 
 seen: list[Any] = []
+marked: dict[str, list[str]] = {}
+"""By name: the ids of the calls."""
 
 
 @nbq.task
@@ -29,6 +32,13 @@ def fail(text):
 def note(*args):
     seen.append(args)
     return args
+
+
+@nbq.task(bind=True)
+def mark(self, *args):
+    """Note by its last argument that it was called."""
+    marked.setdefault(args[-1], []).append(self.request.id)
+    return args[-1]
 
 
 @nbq.task
@@ -112,3 +122,36 @@ def stubborn(self, times, *args):
     if self.request.retries < times:
         raise self.retry(countdown=60)
     return list(args)
+
+
+@nbq.task(autoretry_for=(KeyError,), bind=True, retry_backoff=True)
+def auto(self, times, *args):
+    """Give what it is given, after so many retries that it does not ask for."""
+    if self.request.retries < times:
+        raise KeyError(times)
+    return list(args)
+
+
+@nbq.task(bind=True)
+def again_with(self, *args):
+    """Give the last argument, after a retry with others than it was called with."""
+    if self.request.retries == 0:
+        raise self.retry(args=("again", args[-1]), countdown=5)
+    return list(args)
+
+
+@nbq.task(bind=True, max_retries=2)
+def give_up(self, *args):
+    """Fail with its last argument, when it may not be retried once more."""
+    raise self.retry(exc=ExpectedError(args[-1]), countdown=5)
+
+
+@nbq.task
+def add_members(*args):
+    """Add canvases to the header that it is in, if it is in one."""
+    for data in args[-1]:
+        try:
+            nbq.current_task.add_to_chord(nbq.signature(data))
+        except nbq.UsageError:
+            break
+    return len(args)
