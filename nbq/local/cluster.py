@@ -272,7 +272,7 @@ class LocalCluster:
         if unserved:
             return f"{text}: no engine serves {', '.join(map(repr, unserved))}"
         if any(child.busy for engine in self.engines for child in engine.children):
-            return f"{text}: every slot runs a task that waits for others; give the cluster more slots"
+            return f"{text}: what runs waits for tasks that can never end: for itself, or for what follows it"
         return text
 
     def finish(self, run: bytes) -> None:

@@ -11,7 +11,15 @@ from nbq import group
 from nbq.local import LocalCluster
 from nbq.local.eager import EagerClient
 from nbq.testing import ClusterUnderTest
-from tests.local.work import add, clusters, depth, depth_awaited, loses_and_waits, waits_for_all
+from tests.local.work import (
+    add,
+    clusters,
+    depth,
+    depth_awaited,
+    loses_and_waits,
+    waits_for_all,
+    waits_for_itself,
+)
 
 ONE_SLOT = pytest.mark.parametrize("nbq_cluster", [{"slots": 1}], indirect=True)
 
@@ -49,6 +57,11 @@ def test_those_that_wait_may_be_as_many_as_the_limit(nbq_cluster: ClusterUnderTe
 def test_what_is_lost_may_wait(nbq_cluster: ClusterUnderTest, lost: str) -> None:
     clusters[:] = [nbq_cluster]
     assert loses_and_waits.delay(lost).get() == 3
+
+
+def test_a_task_that_waits_for_itself_is_told_so() -> None:
+    with pytest.raises(nbq.Standstill, match="what runs waits for tasks that can never end: for itself"):
+        waits_for_itself.apply().get()
 
 
 def test_eager_tasks_wait_deeper() -> None:

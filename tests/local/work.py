@@ -85,6 +85,11 @@ async def depth_awaited(n):
     return 0 if n == 0 else 1 + await depth_awaited.delay(n - 1)
 
 
+@nbq.task(bind=True)
+def waits_for_itself(self):
+    return nbq.AsyncResult(self.request.id).get()
+
+
 @nbq.task
 def waits_for_all(n):
     return sum(nbq.group(depth.s(1) for _ in range(n)).delay().get())
