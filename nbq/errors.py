@@ -75,6 +75,7 @@ __all__ = [
     "UsageError",
     "VersionMismatch",
     "WaitTimeout",
+    "ended_error",
     "refusal",
 ]
 
@@ -276,6 +277,15 @@ class RemoteTraceback(Exception):
     def __str__(self) -> str:
         """Return the remote text on lines of its own."""
         return f"\n{self.args[0]}" if self.args else ""
+
+
+def ended_error(code: str, text: str, task_id: str) -> TaskError:
+    """Return the error of a task that the hub itself ended, by its code (``core.facts.Ended``)."""
+    if code == "lost":
+        return TaskLost(text, task_id)
+    if code == "refused":
+        return TaskFailed(text, task_id)
+    return TaskRevoked(text, task_id)
 
 
 def refusal(code: str, text: str) -> NbqError:

@@ -13,7 +13,7 @@ from nbq.core.actions import Grant
 from nbq.core.facts import Became, End, Ended, Inherited, Settled
 from nbq.core.ids import element_text
 from nbq.core.model import NONE, Many, NodeSpec, On, Slice, State
-from nbq.core.runs import Node, Run
+from nbq.core.runs import Node, Run, within
 
 __all__ = ["Stored", "ends_message", "lease_messages"]
 
@@ -101,18 +101,29 @@ class _Inputs:
     """What a value is made of: its blocks, which elements failed, and which were replaced."""
 
     def __init__(self, run: Run, stored: Stored, *, may_fail: bool) -> None:
-        self.blocks: list[Block] = []
+        self._blocks: dict[tuple[int, int], Block] = {}
+        """By node and first element of what was taken."""
         self.failed: list[Failed] = []
         self.became: list[Alias] = []
         self._run = run
         self._stored = stored
         self._may_fail = may_fail
 
+    @property
+    def blocks(self) -> list[Block]:
+        """Return the blocks, each as often as elements were taken of it at once."""
+        return list(self._blocks.values())
+
+    def _add(self, fact: Settled) -> None:
+        place = fact.node, fact.lo
+        if place not in self._blocks:
+            self._blocks[place] = _outcome_block(self._run, fact, self._stored, fact.lo, fact.hi)
+
     def collect(self, value: Slice | Many) -> None:
         """Add what a value is made of."""
         for fact in self._run.ends_of(value):
             if isinstance(fact, Settled) and fact.block != NONE:
-                self.blocks.append(_outcome_block(self._run, fact, self._stored, fact.lo, fact.hi))
+                self._add(fact)
             if isinstance(fact, Became):
                 tree = self._run.tree(fact.value)
                 self.became.append(Alias(fact.node, fact.lo, tree))
@@ -127,14 +138,14 @@ class _Inputs:
                 if state != State.SUCCESS:
                     self._fail(fact.node, at, at + 1, fact.node, NONE, fact)
         elif isinstance(fact, Ended):
-            self._fail(fact.node, fact.lo, fact.hi, fact.node, NONE, fact)
+            self._fail_all(fact.node, fact.lo, fact.hi, fact.node, fact)
         elif fact.cause_index != NONE:
             self._cause(fact, fact.lo, fact.hi, fact.cause_index)
         else:
             for cause in self._run.nodes[fact.cause_node].covering(fact.lo, fact.hi):
                 lo, hi = max(fact.lo, cause.lo), min(fact.hi, cause.hi)
                 if isinstance(cause, Ended):
-                    self._fail(fact.node, lo, hi, fact.cause_node, NONE, cause)
+                    self._fail_all(fact.node, lo, hi, fact.cause_node, cause)
                 else:
                     for index in range(lo, hi):
                         self._cause(fact, index, index + 1, index)
@@ -145,7 +156,18 @@ class _Inputs:
             number, at, cause = found
             self._fail(fact.node, lo, hi, number, at, cause)
             if isinstance(cause, Settled):
-                self.blocks.append(_outcome_block(self._run, cause, self._stored, at, at + 1))
+                self._add(cause)
+
+    def _fail_all(self, node: int, lo: int, hi: int, at: int, cause: Ended) -> None:
+        """Add a failure of many elements, each its own: at once, but for those with ids that users gave."""
+        given = within(self._run.nodes[at].spec.ids, lo, hi)
+        for index in given:
+            if lo < index:
+                self._fail(node, lo, index, at, NONE, cause)
+            self._fail(node, index, index + 1, at, NONE, cause)
+            lo = index + 1
+        if lo < hi:
+            self._fail(node, lo, hi, at, NONE, cause)
 
     def _fail(
         self, node: int, lo: int, hi: int, at: int, index: int, cause: Settled | Ended | Became

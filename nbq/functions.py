@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from nbq import payload
+from nbq.traits import TRAITS
 
 __all__ = ["FunctionCache", "by_bare_name", "goes_by_value", "named"]
 
@@ -148,8 +149,10 @@ def _watch(function: Any, done: set[int], depth: int) -> Iterator[_Seen]:
     task, function = function, _inner(function)
     if task is not function and isinstance(getattr(task, "traits", None), dict) and id(task) not in done:
         done.add(id(task))
-        traits = task.traits
-        yield lambda: _unchanged(task.traits, traits)
+        own, traits, absent = vars(task), task.traits, TRAITS - task.traits.keys()
+        yield lambda: own.keys().isdisjoint(absent)
+        for name, value in traits.items():
+            yield lambda name=name, value=value: own.get(name, _NOTHING) is value
         if goes_by_value(type(task)):
             yield from _watch(type(task), done, depth + 1)
     if isinstance(function, type) and id(function) not in done:
@@ -158,10 +161,12 @@ def _watch(function: Any, done: set[int], depth: int) -> Iterator[_Seen]:
     if not isinstance(function, FunctionType) or id(function) in done or depth > _DEPTH:
         return
     done.add(id(function))
-    code, defaults = function.__code__, function.__defaults__
-    by_name = dict(function.__kwdefaults__ or {})
+    code, defaults, by_name = function.__code__, function.__defaults__, dict(function.__kwdefaults__ or {})
+    if by_name:
+        yield lambda: _unchanged(function.__kwdefaults__ or {}, by_name)
+    else:
+        yield lambda: not function.__kwdefaults__
     yield lambda: function.__code__ is code and function.__defaults__ is defaults
-    yield lambda: _unchanged(function.__kwdefaults__ or {}, by_name)
     for value in (*(defaults or ()), *by_name.values()):
         yield from _watch(value, done, depth + 1)
     for cell in function.__closure__ or ():

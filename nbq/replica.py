@@ -16,7 +16,7 @@ from nbq.core.facts import Became, End, Ended, Inherited, Settled
 from nbq.core.ids import element_text
 from nbq.core.model import NONE, Graph, Many, Slice, State
 from nbq.core.runs import states_of
-from nbq.errors import IntegrityError, NbqError, TaskError, TaskFailed, TaskLost, TaskRevoked
+from nbq.errors import IntegrityError, NbqError, ended_error
 
 __all__ = ["NodeReplica", "Replica"]
 
@@ -220,7 +220,7 @@ class Replica:
         at, place, fact = self.root(node, index)
         own = self.id_of(node, index)
         if isinstance(fact, Ended):
-            error = _ended(fact, self.id_of(at, place))
+            error: BaseException = ended_error(fact.code, fact.text, self.id_of(at, place))
         else:
             element = self.opened(fact).element(place - fact.block_lo)
             error = payload.load_failure(element, self.id_of(at, place), self._accept)
@@ -268,11 +268,3 @@ class Replica:
                 out += [None] * (end - at)
             at = end
         return out
-
-
-def _ended(fact: Ended, task_id: str) -> TaskError:
-    if fact.code == "lost":
-        return TaskLost(fact.text, task_id)
-    if fact.code == "refused":
-        return TaskFailed(fact.text, task_id)
-    return TaskRevoked(fact.text, task_id)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from nbq.batch import Sealer, seal_plan
 from nbq.blocks import place
 from nbq.canvas import Plan, TaskRef, plan, plan_replacement
@@ -51,6 +53,7 @@ def addition(key: bytes, run: bytes, blobs: str, sig: object, replaces: str) -> 
     sealer = Sealer(key, Path(blobs), "none")
     sealed = seal_plan(planned, place(run, 0, scope, 0)[0], sealer, _functions(sealer))
     size = sum(len(block.data) for block in sealed.blocks) + sum(map(len, sealed.functions.values()))
+    size += len(msgspec.msgpack.encode(sealed.graph))
     if size > _BYTES:
         raise PayloadTooLarge(
             f"what a task adds to its run has {size:,} bytes, the limit is {_BYTES:,}: submit it with "

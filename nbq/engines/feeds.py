@@ -17,7 +17,7 @@ from nbq.blocks import Alias, Block, Failed
 from nbq.core.ids import element_text
 from nbq.core.model import NONE, Many, On, Slice
 from nbq.engines.pipe import Feeding, Work
-from nbq.errors import IntegrityError, TaskLost, TaskRevoked, TimeLimitExceeded
+from nbq.errors import IntegrityError, ended_error
 from nbq.request import Request
 from nbq.stores.used import UsedStore
 
@@ -177,18 +177,12 @@ class _Builder:
 
     def _error(self, failed: Failed, index: int) -> Exception:
         if failed.code:
-            return _ended(failed.code, failed.text, self._id(failed, index))
+            return ended_error(failed.code, failed.text, self._id(failed, index))
         place = index if failed.cause_index == NONE else failed.cause_index
         element = self._places.get((failed.cause_node, place))
         if element is None:
             raise IntegrityError(f"the hub sent no failure of element {place} of node {failed.cause_node}")
         return payload.load_failure(element[0], self._id(failed, index), self._accept)
-
-
-def _ended(code: str, text: str, task_id: str) -> Exception:
-    if code == "lost":
-        return TaskLost(text, task_id)
-    return (TimeLimitExceeded if code == "limit" else TaskRevoked)(text, task_id)
 
 
 def errback_arguments(

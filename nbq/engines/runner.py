@@ -349,13 +349,13 @@ def large(
     Raises:
         NbqError: The store to which it was to go does not take it.
     """
-    state, element, _, more = ended
+    state, element, line, more = ended
     more = more or ending.More()
-    states, function = b"", b""
+    states, function = b"" if state == _SUCCESS else bytes([state]), b""
     kind: Literal["args", "result"] = "result"
     serializer, compression = _result_encoding(work)
     if state == _RETRY:
-        states, kind, function, serializer = bytes([state]), "args", work.function, more.serializer
+        kind, function, serializer = "args", work.function, more.serializer
     where = payload.origin(kind, *work.place, index, function)
     name, parts = payload.seal_large(
         key, where, element, extras, serializer=serializer, compression=compression or "none"
@@ -367,7 +367,8 @@ def large(
         payload.write_blob(Path(work.blobs), name, parts)
     size = sum(len(part) for part in parts)
     return Results(
-        work.token, index, index + 1, states, [], time.time() - seconds, [seconds], {}, {}, name, size,
+        work.token, index, index + 1, states, [], time.time() - seconds, [seconds],
+        {index: line} if line else {}, {}, name, size,
         again=more.again, added=more.added, store=store, children=more.children,
     )  # fmt: skip
 

@@ -61,7 +61,7 @@ def test_a_retry_waits_its_delay_and_runs_again_as_another_attempt():
     assert world.grants(4.9) == []
     (second,) = world.grants(0.2)
     assert (second.attempt, run.nodes[0].retries(0)) == (2, 1)
-    assert element(run, 0, 0, {}).retries == 1
+    assert element(run, 0, 0, world.scheduler.ledger.fleet).retries == 1
     world.report(second)
     assert shown(run) == ["S"]
 
@@ -228,7 +228,8 @@ def test_what_cannot_be_added_fails_the_attempt_and_says_why():
     (grant,) = world.grants()
     world.report(grant, done(grant, additions=[added(node("more"), replaces=False)]))
     assert shown(run) == ["F"]
-    assert element(run, 0, 0, {}).text == "it belongs to no chord header that could be extended"
+    seen = element(run, 0, 0, world.scheduler.ledger.fleet)
+    assert seen.text == "it belongs to no chord header that could be extended"
 
 
 def test_blocks_of_additions_lie_behind_those_of_their_outcomes():
@@ -301,7 +302,8 @@ def test_at_most_once_is_granted_after_the_commit_and_never_again():
     world.send(EngineGone(b"one"))
     world.tick(1.5)
     assert shown(run) == ["F"]
-    assert element(run, 0, 0, {}).text.endswith("acks_late=False means at most once")
+    seen = element(run, 0, 0, world.scheduler.ledger.fleet)
+    assert seen.text.endswith("acks_late=False means at most once")
 
 
 def test_at_most_once_ends_with_its_slot():
@@ -310,7 +312,7 @@ def test_at_most_once_ends_with_its_slot():
     (grant,) = world.grants()
     world.send(SlotDied(b"one", grant.token, 0, "signal 9"))
     assert shown(run) == ["F"]
-    assert "signal 9" in element(run, 0, 0, {}).text
+    assert "signal 9" in element(run, 0, 0, world.scheduler.ledger.fleet).text
 
 
 def test_a_note_shows_while_the_attempt_runs():
@@ -318,11 +320,11 @@ def test_a_note_shows_while_the_attempt_runs():
     run = world.submit(node())
     (grant,) = world.grants()
     world.send(Noted(b"one", grant.token, 0, "HALFWAY", b"meta"))
-    assert (element(run, 0, 0, {}).state, note(run, 0, 0)) == ("HALFWAY", b"meta")
+    assert (element(run, 0, 0, world.scheduler.ledger.fleet).state, note(run, 0, 0)) == ("HALFWAY", b"meta")
     world.send(Noted(b"two", grant.token, 0, "FOREIGN", b""))
-    assert element(run, 0, 0, {}).state == "HALFWAY"
+    assert element(run, 0, 0, world.scheduler.ledger.fleet).state == "HALFWAY"
     world.report(grant, again(grant, delay_s=1.0))
-    assert (element(run, 0, 0, {}).state, note(run, 0, 0)) == ("RETRY", b"")
+    assert (element(run, 0, 0, world.scheduler.ledger.fleet).state, note(run, 0, 0)) == ("RETRY", b"")
 
 
 def test_an_abort_reaches_what_runs_and_cancels_the_rest():

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nbq.core.actions import Abort, Grant, Interrupt
-from nbq.core.events import AbortAsked, CancelAsked, Outcome
+from nbq.core.events import AbortAsked, CancelAsked, EngineGone, Outcome
 from nbq.core.facts import Became
 from nbq.core.graph import UnfitGraph, check_graph
 from nbq.core.model import Graph, Nested, On, Slice
@@ -154,6 +154,41 @@ def test_blocks_of_additions_that_are_not_taken_are_passed_over():
     kept = done(grant, 1, 2, additions=[added(node("z"), replaces=False)])
     _, actions = world.report(grant, lost, kept)
     assert [(keep.block, keep.source) for keep in actions[1:]] == [(1, 4), (2, 1)]
+
+
+def test_a_block_of_failures_is_sent_once_however_many_inherit_them():
+    world = rig()
+    world.submit(
+        node("a", 6, ids={4: "mine"}), node("b", 6, after_node=0), node("body", after_list=0, on=On.SETTLED,
+        fed=True), lists=([Slice(1, 0, 6)],),
+    )  # fmt: skip
+    (grant,) = world.grants()
+    world.report(grant, done(grant, states="FFFFFF"))
+    (grant,) = world.grants()
+    (lease,) = lease_messages(world.scheduler.ledger.runs[1], grant, lambda run, number: b"block")
+    assert isinstance(lease, Lease)
+    assert lease.feed is not None
+    assert [(b.node, b.use_lo, b.use_hi) for b in lease.feed.blocks] == [(0, 0, 6)]
+    assert [(f.lo, f.cause_index, f.id) for f in lease.feed.failed] == [
+        (index, index, "mine" if index == 4 else "") for index in range(6)
+    ]
+
+
+def test_failures_that_the_hub_made_name_each_task_by_its_own_id():
+    world = rig()
+    world.submit(
+        node("a", 3, ids={1: "mine"}, acks_late=False), node("e", 3, after_node=0, on=On.FAILURE, fed=True),
+        value=Slice(0, 0, 1),
+    )  # fmt: skip
+    world.grants()
+    world.send(EngineGone(b"one"))
+    world.tick(2.0)
+    world.join("two", slots=10)
+    (grant,) = world.grants()
+    (lease,) = lease_messages(world.scheduler.ledger.runs[1], grant, lambda run, number: b"block")
+    assert isinstance(lease, Lease)
+    assert lease.feed is not None
+    assert [(f.lo, f.hi, f.id) for f in lease.feed.failed] == [(0, 1, ""), (1, 2, "mine"), (2, 3, "")]
 
 
 # ------------------------------------------------------------------ rates

@@ -73,7 +73,7 @@ LAYERS = {
     " engines.sealing engines.session engines.tunnel errors payload settings transport version wire",
     "engines.launch": "engines.supervisor errors settings transport",
     # The client.
-    "functions": "payload",
+    "functions": "payload traits",
     "traits": "errors",
     "signals": "traits",
     "publishing": "canvas.* core.* signals",

@@ -13,7 +13,7 @@ import nbq
 from nbq import payload
 from nbq.blocks import Alias, Block, Failed, Feed
 from nbq.core.model import Many, On, Slice
-from nbq.errors import IntegrityError, TaskLost, TaskRevoked
+from nbq.errors import IntegrityError, TaskFailed, TaskLost, TaskRevoked
 from nbq.request import Request
 from tests.engines.bench import feed_of
 from tests.tasks.stage import KEY, RUN, Stage, error, value
@@ -185,7 +185,12 @@ def test_values_of_additions_are_opened_for_their_scope(stage: Stage) -> None:
 
 
 def test_how_the_hub_ended_a_task_has_a_type(stage: Stage) -> None:
-    for code, kind in [("lost", TaskLost), ("cancelled", TaskRevoked), ("expired", TaskRevoked)]:
+    for code, kind in [
+        ("lost", TaskLost),
+        ("refused", TaskFailed),
+        ("cancelled", TaskRevoked),
+        ("expired", TaskRevoked),
+    ]:
         feed = Feed(False, Slice(5, 0, 1), [], failed=[Failed(5, 0, 1, 5, 0, code, "text")])
         found = value(stage.run(by_request, feed=feed, on=On.FAILURE))
         assert found[1:3] == (kind.__name__, f"text [task {FAILED}]")

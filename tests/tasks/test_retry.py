@@ -167,6 +167,12 @@ def test_large_arguments_become_a_file(stage: Stage) -> None:
     assert payload.load_call(block.element(0))[0] == (bytes(400_000),)
 
 
+def test_a_large_failure_is_one(stage: Stage) -> None:
+    stage.run(again)
+    results = large(KEY, stage.last, 0, (int(State.FAILURE), bytes(400_000), "ValueError: x", None), 0.1, b"")
+    assert (results.states, results.errors) == (bytes([State.FAILURE]), {0: "ValueError: x"})
+
+
 def test_a_retry_has_no_options(stage: Stage) -> None:
     found = error(stage.run(again, kwargs={"queue": "other"}))
     assert type(found) is InvalidSignature
