@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import mmap
 from array import array
+from collections import deque
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -93,8 +94,8 @@ class Replica:
         self._blocks: dict[int, Block | payload.OpenBlock] = {}
         self._trees: dict[tuple[int, int], Slice | Many] = {}
         """Values of replaced elements."""
-        self._unsettled: list[Became] = []
-        """Replaced elements that have ended, but of whose values not all is known yet."""
+        self._unsettled: dict[int, list[Became]] = {}
+        """Replaced elements that have ended, by a node of which an end is missing for their values."""
 
     def node(self, number: int) -> NodeReplica:
         """Return a node."""
@@ -121,26 +122,24 @@ class Replica:
                 self.stored.add(block.blob)
         for alias in became or ():
             self._trees[alias.node, alias.index] = alias.value
-        for fact in facts:
+        pending = deque(facts)
+        while pending:
+            fact = pending.popleft()
+            missing = self._missing(self._trees[fact.node, fact.lo]) if isinstance(fact, Became) else NONE
+            if missing != NONE and isinstance(fact, Became):
+                self._unsettled.setdefault(missing, []).append(fact)
+                continue
             node = self.node(fact.node)
-            if isinstance(fact, Became):
-                self._unsettled.append(fact)
-            else:
-                node.add(fact)
+            node.add(fact)
             self.bad = self.bad or node.bad
-        while self._unsettled:  # one may be what another waits for
-            ready = [f for f in self._unsettled if self._is_known(self._trees[f.node, f.lo])]
-            if not ready:
-                return
-            self._unsettled = [fact for fact in self._unsettled if fact not in ready]
-            for fact in ready:
-                self.node(fact.node).add(fact)
+            pending.extend(self._unsettled.pop(fact.node, ()))  # one may be what another waits for
 
-    def _is_known(self, tree: Slice | Many) -> bool:
+    def _missing(self, tree: Slice | Many) -> int:
+        """Return a node of which an end is not known that a value is made of, or NONE."""
         if isinstance(tree, Many):
-            return all(self._is_known(item) for item in tree.items)
+            return next((found for item in tree.items if (found := self._missing(item)) != NONE), NONE)
         state = self.node(tree.node).state
-        return len(state) >= tree.hi and state.find(0, tree.lo, tree.hi) < 0
+        return NONE if len(state) >= tree.hi and state.find(0, tree.lo, tree.hi) < 0 else tree.node
 
     def id_of(self, node: int, index: int) -> str:
         """Return the id of an element."""
