@@ -354,8 +354,12 @@ def test_what_an_extra_brings_is_named_where_it_is_missing(monkeypatch: pytest.M
 
 @pytest.fixture(autouse=True)
 def own_names_are_forgotten() -> Iterator[None]:
-    """Leave the registries as they were."""
+    """Begin with what nbq brings, whatever other tests have registered; leave the registries as they were."""
     serializers, squeezers = dict(codecs._serializers), dict(compressions._compressions)
+    for own in serializers.keys() - codecs._BUILT_IN.keys():
+        del codecs._serializers[own]
+    for own in squeezers.keys() - compressions._BUILT_IN.keys():
+        del compressions._compressions[own]
     yield
     for registry, before in ((codecs._serializers, serializers), (compressions._compressions, squeezers)):
         registry.clear()

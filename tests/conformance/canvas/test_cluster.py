@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +19,9 @@ from tests.conformance.canvas.test_random import call, canvases, plain
 def cluster() -> Iterator[nbq.Client]:
     with nbq.Cluster(slots=2) as client:
         yield client
+        until_s = time.monotonic() + 20  # links and errbacks are no part of what get() waits for
+        while client.status().hub["unfinished"] and time.monotonic() < until_s:
+            time.sleep(0.01)
 
 
 @pytest.mark.usefixtures("cluster")
