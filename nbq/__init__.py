@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         HubUnreachable,
         Ignore,
         IntegrityError,
+        InvalidSchedule,
         InvalidSignature,
         MaxRetriesExceededError,
         NbqError,
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     )
     from nbq.results import AsyncResult
     from nbq.resultsets import GroupResult, MapResult, ResultSet, result_from_tuple
+    from nbq.schedules import at, crontab, every
     from nbq.tasks import Task, task
 
 _MODULES = {
@@ -77,8 +79,8 @@ _MODULES = {
     "nbq.context": ("current_task",),
     "nbq.errors": (
         "AuthenticationError", "ContentDisallowed", "HubBusy", "HubError", "HubUnreachable",
-        "Ignore", "IntegrityError", "InvalidSignature", "MaxRetriesExceededError", "NbqError",
-        "NotSerializable", "PayloadTooLarge", "Refused", "Reject", "RemoteTraceback",
+        "Ignore", "IntegrityError", "InvalidSchedule", "InvalidSignature", "MaxRetriesExceededError",
+        "NbqError", "NotSerializable", "PayloadTooLarge", "Refused", "Reject", "RemoteTraceback",
         "ResultGone", "ResultStoreError", "Retry", "SettingsError", "SoftTimeLimitExceeded", "Standstill",
         "StoreError",
         "TaskError", "TaskFailed", "TaskLost", "TaskRevoked", "TimeLimitExceeded", "TooManyWaiting",
@@ -87,6 +89,7 @@ _MODULES = {
     ),
     "nbq.results": ("AsyncResult",),
     "nbq.resultsets": ("GroupResult", "MapResult", "ResultSet", "result_from_tuple"),
+    "nbq.schedules": ("at", "crontab", "every"),
     "nbq.tasks": ("Task", "task"),
 }  # fmt: skip
 

@@ -13,7 +13,6 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +33,11 @@ __all__ = [
     "on_change",
     "override",
     "reset",
-    "zone",
 ]
 
 _WEEK_S = 7 * 24 * 3600.0
 _CELERY = re.compile(r"^(celery|celeryd|celerybeat|broker)_")
 """How settings of Celery begin."""
-_OFFSET = re.compile(r"UTC([+-])(\d\d):(\d\d)")
 _INLINE_FLAGS = {re.IGNORECASE: "i", re.MULTILINE: "m", re.DOTALL: "s", re.VERBOSE: "x", re.ASCII: "a"}
 
 
@@ -387,39 +384,15 @@ def _annotations(value: object) -> tuple[object, ...]:
     return tuple(dict(entry) if isinstance(entry, Mapping) else entry for entry in entries)
 
 
-def _zone_name(value: object) -> str:
-    key = getattr(value, "key", None)  # a ZoneInfo's name
-    if isinstance(value, tzinfo):
-        value = key if isinstance(key, str) else str(value)
-    if not isinstance(value, str):
-        raise ValueError(f"it is the name of a zone or a ZoneInfo, not {value!r}")
-    if value:
-        zone(value)
-    return value
+def _zone(value: Any) -> str:
+    if value == "":
+        return ""
+    from nbq.zones import zone_name  # only where a zone is named
+
+    return zone_name(value)
 
 
-def zone(name: str) -> tzinfo | None:
-    """Return the time zone of a name (an IANA name, ``UTC`` or ``UTC+08:00``), or None for none.
-
-    Raises:
-        ValueError: There is no such zone.
-    """
-    if not name or name == "UTC":
-        return UTC if name else None
-    offset = _OFFSET.fullmatch(name)
-    if offset is not None:
-        sign, hours, minutes = offset.groups()
-        length = timedelta(hours=int(hours), minutes=int(minutes))
-        return timezone(-length if sign == "-" else length)
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # only where a zone is named
-
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"there is no time zone {name!r}: write one as in 'Asia/Shanghai'") from None
-
-
-_SPECIAL.update(routes=_routes, annotations=_annotations, timezone=_zone_name)
+_SPECIAL.update(routes=_routes, annotations=_annotations, timezone=_zone)
 
 
 # ------------------------------------------------------------------ for child processes

@@ -7,12 +7,13 @@ finds; inside a task that is the task's own hub.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import tzinfo
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from nbq.canvas import Plan, bind_applier, bind_submitter
 from nbq.canvas.options import bind_defaults, bind_timezone
-from nbq.configuration import current_settings, on_change, override, zone
+from nbq.configuration import current_settings, on_change, override
 from nbq.routes import Router
 
 if TYPE_CHECKING:
@@ -150,8 +151,17 @@ def _apply(plan: Plan) -> Any:
     return apply_plan(plan)
 
 
+def _timezone() -> tzinfo | None:
+    name = current_router().settings.timezone
+    if not name:
+        return None
+    from nbq.zones import zone  # only where a zone is named
+
+    return zone(name)
+
+
 on_change(_forget)
 bind_submitter(_submit)
 bind_applier(_apply)
 bind_defaults(current_router)
-bind_timezone(lambda: zone(current_router().settings.timezone))
+bind_timezone(_timezone)

@@ -3,6 +3,7 @@
     NbqError
     ├── UsageError                the call is wrong; fix the code
     │   ├── InvalidSignature      (also TypeError)
+    │   ├── InvalidSchedule       (also ValueError)  a schedule means nothing, or can never fire
     │   ├── NotSerializable       (also TypeError)   names the path of the value, e.g. args[0].lock
     │   ├── PayloadTooLarge       names the limit and the setting that moves it
     │   ├── SettingsError         (also ValueError)
@@ -47,6 +48,7 @@ __all__ = [
     "HubUnreachable",
     "Ignore",
     "IntegrityError",
+    "InvalidSchedule",
     "InvalidSignature",
     "MaxRetriesExceededError",
     "NbqError",
@@ -90,6 +92,10 @@ class UsageError(NbqError):
 
 class InvalidSignature(UsageError, TypeError):
     """A signature or canvas cannot mean anything as it is written."""
+
+
+class InvalidSchedule(UsageError, ValueError):
+    """A schedule means nothing, or can never fire."""
 
 
 class NotSerializable(UsageError, TypeError):

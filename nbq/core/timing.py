@@ -1,0 +1,122 @@
+"""What a schedule is as plain data, and the instants that it means.
+
+Each kind is a tagged struct that JSON can hold; decoding one checks the types of its fields, and `fires`
+checks what they mean. Nothing here finds the zone of a name, or knows what time it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from nbq.core.cron import LAST_YEAR, Calendar, next_fire
+from nbq.core.model import Text
+
+__all__ = ["At", "Cron", "Every", "Fires", "Timing", "calendar", "fires", "period"]
+
+Fires = Callable[[datetime], datetime | None]
+"""Takes an aware datetime, and returns the first instant after it, in UTC; None if there is none."""
+
+Zoned = Annotated[datetime, Meta(tz=True)]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SHORTEST = timedelta(milliseconds=100)
+_LONGEST = timedelta(days=366 * 100)
+
+
+class Cron(Struct, frozen=True, tag_field="kind", tag="crontab"):
+    """Wall times that match five fields."""
+
+    minute: Text = "*"
+    hour: Text = "*"
+    day_of_week: Text = "*"
+    day_of_month: Text = "*"
+    month_of_year: Text = "*"
+    tz: Text = "UTC"
+    unix: bool = False
+    """Whether 7 is Sunday too, and a day matches by day of week or of month, where both are given."""
+
+
+class Every(Struct, frozen=True, tag_field="kind", tag="every"):
+    """Instants at one distance from each other."""
+
+    seconds: float
+    start: Zoned | None = None
+    """The first of them; without it they are counted from the start of 1970 in UTC, and go back for ever."""
+    tz: Text = "UTC"
+
+
+class At(Struct, frozen=True, tag_field="kind", tag="at"):
+    """One instant."""
+
+    when: Zoned
+    tz: Text = "UTC"
+
+
+Timing = Cron | Every | At
+
+
+def calendar(timing: Cron) -> Calendar:
+    """Return a crontab's calendar.
+
+    Raises:
+        ValueError: A field means nothing, or no date can ever match.
+    """
+    return Calendar.read(
+        timing.minute,
+        timing.hour,
+        timing.day_of_week,
+        timing.day_of_month,
+        timing.month_of_year,
+        timing.unix,
+    )
+
+
+def period(timing: Every) -> timedelta:
+    """Return the distance, in whole microseconds.
+
+    Raises:
+        ValueError: It is shorter than 0.1 s or longer than a hundred years.
+    """
+    if not _SHORTEST.total_seconds() <= timing.seconds <= _LONGEST.total_seconds():
+        raise ValueError(f"every {timing.seconds!r} seconds: it has to be between 0.1 s and a hundred years")
+    return timedelta(seconds=timing.seconds)
+
+
+def fires(timing: Timing, zone: tzinfo) -> Fires:
+    """Return the function that knows when a schedule fires.
+
+    Args:
+        timing: The schedule.
+        zone: The zone that its ``tz`` names.
+
+    Raises:
+        ValueError: A field means nothing, or the schedule can never fire.
+    """
+    match timing:
+        case Cron():
+            fields = calendar(timing)
+            return lambda after: next_fire(fields, zone, after.astimezone(UTC))
+        case Every():
+            return _every(timing.start and timing.start.astimezone(UTC), period(timing))
+        case At():
+            when = timing.when.astimezone(UTC)
+            return lambda after: when if when > after else None
+
+
+def _every(start: datetime | None, distance: timedelta) -> Fires:
+    def following(after: datetime) -> datetime | None:
+        after = after.astimezone(UTC)
+        if start is not None and after < start:
+            return start
+        origin = start or _EPOCH
+        try:
+            found = origin + ((after - origin) // distance + 1) * distance
+        except OverflowError:
+            return None
+        return found if found.year <= LAST_YEAR else None
+
+    return following
