@@ -62,7 +62,7 @@ def _days(fields: Calendar) -> str:
         if fields.either:
             text = f"on {month} of the month and also on every {week}"
         else:
-            text = f"on {week}, if it is {month} of the month"
+            text = f"on {week}, if it is {'one of ' if len(fields.days) > 1 else ''}{month} of the month"
     elif month is not None:
         text = f"on {month} of the month"
     elif week is not None:
@@ -109,7 +109,7 @@ def _and(parts: Sequence[str]) -> str:
 
 
 def _nth(number: int) -> str:
-    return {2: "second", 3: "third", 12: "twelfth"}.get(number, f"{number}th")
+    return {2: "second", 3: "third", 4: "fourth", 6: "sixth", 8: "eighth", 12: "twelfth"}[number]
 
 
 def _length(length: timedelta) -> str:
