@@ -152,7 +152,6 @@ class crontab(Schedule):  # noqa: N801 - Celery's name
         self,
         minute: CronField = "*",
         hour: CronField = "*",
-        *,
         day_of_week: CronField = "*",
         day_of_month: CronField = "*",
         month_of_year: CronField = "*",

@@ -203,7 +203,11 @@ def test_zones_of_the_past_whose_offsets_have_seconds() -> None:
     ]  # fmt: skip
 
 
-def test_the_fields_are_those_of_the_signature() -> None:
+def test_the_fields_come_in_celerys_order() -> None:
+    given = nbq.crontab(1, 2, 3, 4, 5, tz="UTC")
+    assert given == nbq.crontab(
+        minute=1, hour=2, day_of_week=3, day_of_month=4, month_of_year=5, tz="UTC"
+    )  # fmt: skip
     assert [field.name for field in FIELDS] == [
         "minute", "hour", "day_of_week", "day_of_month", "month_of_year",
     ]  # fmt: skip
