@@ -58,6 +58,8 @@ def _times(fields: Calendar) -> str:
 def _days(fields: Calendar) -> str:
     week = None if len(fields.weekdays) == 7 else _and(_runs(fields.weekdays, WEEKDAYS.__getitem__))
     month = None if len(fields.days) == 31 else _counted("day", fields.days)
+    if fields.either and (week is None or month is None):
+        week = month = None  # one of the two is met every day
     if week is not None and month is not None:
         if fields.either:
             text = f"on {month} of the month and also on every {week}"

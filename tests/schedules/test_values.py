@@ -38,6 +38,8 @@ DESCRIBED = [
      "At 12:00 every day in June to August, UTC time."),
     (nbq.crontab.from_string("0 5 1,15 * 0", tz="UTC"),
      "At 05:00 on days 1 and 15 of the month and also on every Sunday, UTC time."),
+    (nbq.crontab.from_string("0 5 1 * 0-6", tz="UTC"), "At 05:00 every day, UTC time."),
+    (nbq.crontab.from_string("0 5 1-31 * 1", tz="Asia/Tokyo"), "At 05:00 every day, Asia/Tokyo time."),
     (nbq.crontab.from_string("@weekly", tz="UTC"), "At 00:00 on Sunday, UTC time."),
     (nbq.every(30, tz="UTC"), "Every 30 seconds, counted from 1970 in UTC."),
     (nbq.every(1.5, tz="UTC"), "Every 1.5 seconds, counted from 1970 in UTC."),
