@@ -406,6 +406,8 @@ class Supervisor:
                 child.kill()
             if self.session.roster.is_spent(number):
                 self._renew(number, child, now_s)
+            elif number in self._spares:  # what was to spend the old process was taken back from it
+                self._leave(self._spares.pop(number), now_s)
             if now_s - self._trimmed_s > _TRIM_S:
                 child.trim_output()
         self._stand_in(now_s)
