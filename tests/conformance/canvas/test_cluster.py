@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -13,15 +12,15 @@ from nbq.canvas import Canvas
 from tests.conformance.canvas.interpreter import evaluate, failures
 from tests.conformance.canvas.tasks import ExpectedError, note
 from tests.conformance.canvas.test_random import call, canvases, plain
+from tests.processes.harness import until
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[nbq.Client]:
     with nbq.Cluster(slots=2) as client:
         yield client
-        until_s = time.monotonic() + 20  # links and errbacks are no part of what get() waits for
-        while client.status().hub["unfinished"] and time.monotonic() < until_s:
-            time.sleep(0.01)
+        # Links and errbacks are no part of what get() waits for.
+        until(lambda: client.status().hub["unfinished"] == 0, "the end of links and errbacks")
 
 
 @pytest.mark.usefixtures("cluster")
