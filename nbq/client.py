@@ -20,7 +20,7 @@ from nbq.canvas.options import LINKS, ClientOptions, RetryPolicy, given_id
 from nbq.configuration import Settings, check_scope
 from nbq.core.model import NONE, Graph, Nested, NodeSpec, Slice
 from nbq.core.views import ClusterView, ElementView, EngineView, QueueView, RunView
-from nbq.errors import HubUnreachable, InvalidSignature, NbqError, UsageError, WaitTimeout
+from nbq.errors import HubError, HubUnreachable, InvalidSignature, NbqError, UsageError, WaitTimeout
 from nbq.functions import FunctionCache, by_bare_name, named
 from nbq.link import Link
 from nbq.results import AsyncResult, Finder, handle
@@ -403,6 +403,13 @@ class Client:
             NbqError: A submit was refused since the last flush.
         """
         self._link.flush(timeout)
+
+    def settle(self, timeout: float = _FLUSH_S) -> bool:
+        """Wait like ``flush``, but raise nothing; return whether everything was answered."""
+        try:
+            return self._link.settle(timeout)
+        except HubError:  # it does not take this client (any more): every handle says so
+            return False
 
     # -------------------------------------------------------------- asking
 

@@ -27,6 +27,7 @@ __all__ = [
     "forget",
     "left",
     "note",
+    "settle",
 ]
 
 _entered: list[Client] = []
@@ -105,6 +106,13 @@ def _open_client() -> Client | None:
             if not client.closed:
                 return client
     return None
+
+
+def settle(timeout: float) -> None:
+    """Wait until what this process submitted is acknowledged, at most so many seconds for each hub."""
+    for client in {*_entered, *_connected}:
+        if not client.closed:
+            client.settle(timeout)
 
 
 def current_client() -> Client:

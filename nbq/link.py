@@ -341,12 +341,9 @@ class Link(Asking):
     def upload(self, name: str) -> None:
         """Send a blob to a hub that does not share a folder."""
         with self._lock:
-            self._upload(name)
+            self._held.leaves(name)
+            self._traffic.upload(name)
             self._wake()
-
-    def _upload(self, name: str) -> None:
-        self._held.leaves(name)
-        self._traffic.upload(name)
 
     def _complete(self, planned: PlannedRun) -> bool:
         """Return whether the hub has all blobs of a run; if not, the run is released when it has."""
@@ -419,12 +416,16 @@ class Link(Asking):
             if not self.local:
                 for block in planned.blocks:
                     if block.blob:
-                        self._upload(block.blob)
+                        self.upload(block.blob)
             self._close_batch()
             ready = self._complete(planned)
             self._session.submit(planned.functions, stages, submit, watch, ready=ready)
             self._wake()
         return replica
+
+    def settle(self, timeout: float) -> bool:
+        """Wait until nothing that was submitted waits for an answer of the hub; return whether that is so."""
+        return self._until(lambda: self._batch is None and not self._pinned, timeout)
 
     def flush(self, timeout: float) -> None:
         """Wait until the hub has acknowledged everything that was submitted.
@@ -433,7 +434,7 @@ class Link(Asking):
             WaitTimeout: It has not; the message names the runs.
             NbqError: A submit was refused since the last flush.
         """
-        if not self._until(lambda: self._batch is None and not self._pinned, timeout):
+        if not self.settle(timeout):
             names = ", ".join(run.hex() for run in list(self._pinned)[:5])
             raise WaitTimeout(f"{len(self._pinned)} runs are not acknowledged yet: {names}")
         with self._lock:

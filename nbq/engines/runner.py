@@ -38,6 +38,7 @@ _SUCCESS, _RETRY = int(State.SUCCESS), int(State.RETRY)
 _FUNCTIONS = 1000
 _ERROR_LINES = 20
 _NOTE_LIMIT = 64 * 1024
+_SETTLE_S = 10.0
 
 
 class Halted(BaseException):
@@ -210,6 +211,8 @@ class Runner:
             if running.hooked or signals.watched:
                 watching.ended(running, ended[0], value, raised)
             if running.extra is not None:
+                if running.extra.children and not self.eager:
+                    _acknowledged()
                 ended = ending.with_extra(ended, running.extra)
             return ended
         finally:
@@ -371,6 +374,16 @@ def large(
         {index: line} if line else {}, {}, name, size,
         again=more.again, added=more.added, store=store, children=more.children,
     )  # fmt: skip
+
+
+def _acknowledged() -> None:
+    """Wait until the hub has what the running element submitted, so that its end never comes first.
+
+    A hub that does not answer delays the end, and what was submitted is still on its way afterwards.
+    """
+    from nbq import current  # who submits has loaded it
+
+    current.settle(_SETTLE_S)
 
 
 def is_large(element: payload.Element) -> bool:

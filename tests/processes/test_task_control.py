@@ -157,6 +157,15 @@ def test_what_a_task_submits_is_its_child(client: nbq.Client) -> None:
     assert [child.get(timeout=30) for child in result.children] == [3, [2, 4]]
 
 
+def test_the_end_of_a_task_never_comes_before_what_it_submitted(client: nbq.Client) -> None:
+    results = [control.submits.delay() for _ in range(50)]
+    for result in results:
+        ids = result.get(timeout=30)
+        assert [child.id for child in result.children] == ids
+    for result in results:
+        assert [child.get(timeout=30) for child in result.children] == [3, [2, 4]]
+
+
 def test_results_and_signatures_can_be_values(client: nbq.Client) -> None:
     child, sig = control.returns_handles.delay().get(timeout=30)
     assert (child.get(timeout=30), sig.delay().get(timeout=30)) == (3, 7)
@@ -181,3 +190,4 @@ def test_publishing_is_told(client: nbq.Client) -> None:
     assert [(event.args, event.task_id, event.options.queue) for event in told] == [
         ((1, 2), result.id, "default")
     ]
+    assert result.get(timeout=30) == 3

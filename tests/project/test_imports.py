@@ -67,7 +67,7 @@ LAYERS = {
     "engines.watching": "context core.* signals traits",
     "engines.ending": "context core.* engines.pipe errors payload",
     "engines.storing": "core.* engines.ending engines.pipe errors payload stores.*",
-    "engines.runner": "context core.* engines.* errors payload signals tasks traits wire",
+    "engines.runner": "context core.* current engines.* errors payload signals tasks traits wire",
     "engines.slot": "configuration engines.ending engines.pipe engines.runner engines.storing errors payload"
     " signals stores.* tasks waits",
     "engines.tunnel": "errors settings",
