@@ -19,7 +19,7 @@ from nbq.stores.used import UsedStore
 
 __all__ = ["Asking", "M"]
 
-M = TypeVar("M", wire.Ask, wire.Cancel, wire.Forget, wire.Abort, wire.Save)
+M = TypeVar("M", bound=wire.Request)
 
 _ENDED = {"SUCCESS", "FAILURE", "REVOKED"}
 

@@ -6,9 +6,10 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from nbq.core.model import NONE, BlobName, BlockMeta, Index, Many, MaybeIndex, Slice, Text
+from nbq.core.ids import made_id
+from nbq.core.model import NONE, BlobName, BlockMeta, Index, Many, MaybeIndex, Origin, Slice, Text
 
-__all__ = ["FRAME_LIMIT", "Alias", "Block", "Bytes", "Failed", "Feed", "Kin", "place"]
+__all__ = ["FRAME_LIMIT", "Alias", "Block", "Bytes", "Failed", "Feed", "Kin", "args_place", "place"]
 
 FRAME_LIMIT = 1024 * 1024 + 64 * 1024
 """Bytes of one frame, enforced by ZeroMQ before authentication (design, section 6)."""
@@ -23,6 +24,25 @@ def place(run: bytes, node: int, scope: bytes, inner: int) -> tuple[bytes, int]:
     that nothing of another run can be shown in their place.
     """
     return (run + scope, inner) if scope else (run, node)
+
+
+def args_place(
+    run: bytes, node: int, scope: bytes, inner: int, origin: Origin | None, anew: bool
+) -> tuple[bytes, int]:
+    """Return run and node that the argument block of a node is sealed for.
+
+    Args:
+        run: The run.
+        node: The node.
+        scope: That of the addition that it belongs to.
+        inner: Its number in that.
+        origin: What the run was made from, if a hub made it. One that does not lead to the id of the run
+            counts for nothing, and the block will not open.
+        anew: Whether an attempt gave these arguments for the next, and so sealed them for the run.
+    """
+    if origin is None or anew or scope or made_id(origin.template, origin.salt) != run:
+        return place(run, node, scope, inner)
+    return origin.template, origin.node + node
 
 
 class Block(Struct, frozen=True, array_like=True):

@@ -18,8 +18,7 @@ from nbq.canvas import EMPTY, Plan, Signature, TaskRef, keyword, positional
 from nbq.canvas import plan as plan_canvas
 from nbq.canvas.options import LINKS, ClientOptions, RetryPolicy, given_id
 from nbq.configuration import Settings, check_scope
-from nbq.core.model import NONE, Graph, Nested, NodeSpec, Slice
-from nbq.core.views import ClusterView, ElementView, EngineView, QueueView, RunView
+from nbq.core.model import Graph, Nested, NodeSpec, Slice
 from nbq.errors import HubError, HubUnreachable, InvalidSignature, NbqError, UsageError, WaitTimeout
 from nbq.functions import FunctionCache, by_bare_name, named
 from nbq.link import Link
@@ -28,6 +27,7 @@ from nbq.resultsets import GroupResult, MapResult, ResultSet
 from nbq.routes import NOTHING_SAID, Router, Way
 from nbq.settings import Connection, find_connection, live_runtime
 from nbq.signals import after_task_publish, before_task_publish
+from nbq.steering import Steering
 from nbq.stores.used import UsedStore
 from nbq.tasks import Task, registered
 
@@ -84,7 +84,7 @@ def send_task(
     return current.current_client().send_task(name, args, kwargs, **options)
 
 
-class Client:
+class Client(Steering):
     """A connection to one hub; made by ``connect`` or a ``Cluster``.
 
     Args:
@@ -423,74 +423,6 @@ class Client:
             UnknownResult: The hub has no run or task of this id (any more).
         """
         return Finder(self._link).one(task_id if isinstance(task_id, str) else task_id.id)
-
-    def _find(self, text: str) -> wire.Found:
-        found = self._link.ask(wire.Ask(0, "find", text))
-        assert isinstance(found, wire.Found)
-        return found
-
-    def runs(self, name: str = "", limit: int = 100, mine: bool = False) -> list[RunView]:
-        """Return runs, newest first.
-
-        Args:
-            name: Only those with a task of this name.
-            limit: How many at most, up to 1,000.
-            mine: Only those submitted with this client's key.
-        """
-        return self._link.answer(wire.Ask(0, "runs", name, limit, mine=mine)).runs
-
-    def tasks(self, name: str = "", state: str = "", limit: int = 100) -> list[ElementView]:
-        """Return tasks, newest runs first.
-
-        Args:
-            name: Only those of this name.
-            state: Only those in this state.
-            limit: How many at most, up to 1,000.
-        """
-        return self._link.answer(wire.Ask(0, "tasks", name, limit, state)).elements
-
-    def status(self) -> ClusterView:
-        """Return hub, engines, queues, and how many tasks are in each state."""
-        cluster = self._link.answer(wire.Ask(0, "cluster")).cluster
-        assert cluster is not None
-        return cluster
-
-    def engines(self) -> list[EngineView]:
-        """Return the engines, by name."""
-        return self.status().engines
-
-    def queues(self) -> list[QueueView]:
-        """Return the queues, by name."""
-        return self.status().queues
-
-    @property
-    def slots(self) -> int:
-        """Return how many tasks can run at a time now."""
-        return sum(engine.info.slots for engine in self.engines() if engine.state == "up")
-
-    def cancel(self, what: str | AsyncResult | GroupResult) -> int:
-        """Stop a task, or everything of a run; returns how many tasks that were.
-
-        Args:
-            what: A handle, or the id of a task, group or run.
-
-        Raises:
-            UnknownResult: The hub has no such task or run.
-        """
-        if not isinstance(what, str):
-            return int(what.cancel())
-        found = self._find(what)
-        last = found.index + 1 if found.node != NONE else 0
-        return self._link.answer(wire.Cancel(0, found.run, found.node, found.index, last)).count
-
-    def cancel_all(self) -> int:
-        """Stop everything that is not finished, whoever submitted it; returns how many tasks that were."""
-        count = 0
-        for state in ("WAITING", "SCHEDULED", "RETRY", "QUEUED", "STARTED"):
-            while rows := self.tasks(state=state, limit=1000):
-                for run in dict.fromkeys(row.run for row in rows):  # newest first: no slot is freed too early
-                    count += self._link.answer(wire.Cancel(0, run)).count
-        return count
 
     # -------------------------------------------------------------- ending
 

@@ -42,11 +42,12 @@ def lease_messages(run: Run, grant: Grant, stored: Stored) -> Iterator[wire.Inpu
     ids = {index: text for index, text in spec.ids.items() if grant.lo <= index < grant.hi}
     root = None if node.root[0] == node.number else node.root
     args, shared = _args(run, node, grant.lo, stored)
+    anew = node.own is not None and grant.lo in node.own.args
     yield wire.Lease(
         grant.token, run.id, grant.node, grant.lo, grant.hi, grant.attempt, spec.task, spec.function, args,
         shared, feed, options.ignore_result and not _is_wanted(run, node), options.cancel_grace_s, ids,
         node.retries(grant.lo), node.scope, node.inner, options, _kin(run, node.parent, grant),
-        _kin(run, root, grant), spec.on, _told(run, spec), spec.header != NONE, run.at_s,
+        _kin(run, root, grant), spec.on, _told(run, spec), spec.header != NONE, run.at_s, run.origin, anew,
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from nbq import answers, wire
+from nbq import wire
 from nbq.blobs import BlobFolder
 from nbq.core import actions as act
 from nbq.core import events as ev
@@ -25,6 +25,7 @@ from nbq.errors import ProtocolError
 from nbq.forward import lease_messages
 from nbq.journal import Batch, Store
 from nbq.peers import Peers, Session
+from nbq.requests import Requests
 from nbq.staging import Stagings
 from nbq.transport import Arrival, HubTransport
 from nbq.wire import ToHub
@@ -44,13 +45,15 @@ _SAVED = 10_000
 _ALLOWED: dict[str, tuple[type, ...]] = {
     "client": (
         wire.Ping, wire.PutFunctions, wire.Stage, wire.Submit, wire.Watch, wire.Unwatch, wire.Cancel,
-        wire.Forget, wire.Ask, wire.Upload, wire.Fetch, wire.Leaving, wire.Abort, wire.Save,
+        wire.Forget, wire.Ask, wire.Upload, wire.Fetch, wire.Leaving, wire.Abort, wire.Save, wire.Steer,
+        wire.PutSchedule, wire.ChangeSchedule, wire.Follow, wire.SteerQueue, wire.SetRate, wire.SteerEngine,
     ),
     "engine": (
         wire.Ping, wire.Report, wire.GaveBack, wire.Began, wire.SlotDied, wire.Beat,
         wire.NeedFunctions, wire.Upload, wire.Fetch, wire.Leaving, wire.Note, wire.Waiting, wire.Knows,
+        wire.Resized,
     ),
-    "viewer": (wire.Ping, wire.Ask, wire.Leaving),
+    "viewer": (wire.Ping, wire.Ask, wire.Follow, wire.Leaving),
 }  # fmt: skip
 """What each role may say (design, promise 8)."""
 
@@ -111,7 +114,7 @@ class Hub:
         self._ends = False
         """Whether the batch holds more than runs that were taken and leases."""
         self._stagings = Stagings()
-        self._rss: dict[bytes, int] = {}
+        self._requests = Requests(self)
         self._beat_s = 0.0
         self._known: set[bytes] = set()
         """Functions found in the store."""
@@ -280,7 +283,8 @@ class Hub:
         """Once a second: see who is still there, and show engines that the hub is."""
         self._beat_s = now.mono_s
         engines = self.scheduler.ledger.fleet.engines
-        self._rss = {engine: rss for engine, rss in self._rss.items() if engine in engines}
+        rss = self._requests.rss
+        self._requests.rss = {engine: rss[engine] for engine in rss if engine in engines}
         if self.scheduler.ledger.left or any(s.role == "client" for s in self.peers):
             self.served_s = now.mono_s
         for session in self.peers:
@@ -380,7 +384,7 @@ class Hub:
                 self.peers.lost.append(session)
                 self._replies.append((session, wire.Denied("session", "you were taken for lost")))
                 return
-            self._rss[engine] = message.rss
+            self._requests.rss[engine] = message.rss
             self._handle(ev.Beat(engine, message.held), now, [])
         elif isinstance(message, wire.GaveBack):
             for token, lo, hi in message.ranges:
@@ -425,18 +429,10 @@ class Hub:
             run = self.scheduler.ledger.by_id.get(message.run)
             if run is not None:
                 self.peers.unwatch(session, run.number)
-        elif isinstance(message, wire.Cancel):
-            event = ev.CancelAsked(message.run, message.node, message.lo, message.hi)
-            self._request(session, message.request, event, now)
-        elif isinstance(message, wire.Abort):
-            event = ev.AbortAsked(message.run, message.node, message.lo, message.hi)
-            self._request(session, message.request, event, now)
-        elif isinstance(message, wire.Forget):
-            self._request(session, message.request, ev.ForgetAsked(message.run, message.lo, message.hi), now)
         elif isinstance(message, wire.Save):
             self._on_save(session, message)
-        elif isinstance(message, wire.Ask):
-            self._replies.append((session, self._answer(session, message, now)))
+        elif isinstance(message, wire.Request):
+            self._requests.receive(session, message, now)
         elif isinstance(message, wire.Leaving):
             self._drop(session)
         else:
@@ -519,19 +515,6 @@ class Hub:
         self._known.add(address)
         return True
 
-    def _request(self, session: Session, request: int, event: ev.Event, now: Now) -> None:
-        ledger, waiting = self.scheduler.ledger, len(self._actions)
-        before = ledger.left + len(ledger.runs)
-        rejected = self._handle(event, now, [])
-        if rejected is not None:
-            reply = wire.Rejected(rejected.code, rejected.text, request=request)
-            self._replies.append((session, reply))
-        else:
-            count = before - ledger.left - len(ledger.runs)  # tasks that ended, and runs that were dropped
-            asked = [action for action in self._actions[waiting:] if isinstance(action, act.Abort)]
-            count += sum(action.hi - action.lo for action in asked)
-            self._replies.append((session, wire.Answer(request, count)))
-
     # -------------------------------------------------------------- leases
 
     def _send_lease(self, grant: act.Grant) -> None:
@@ -553,7 +536,7 @@ class Hub:
             self.peers.send(session, wire.Functions({address: data}))
 
     def _on_save(self, session: Session, message: wire.Save) -> None:
-        kept = self._saved(message.id)
+        kept = self.saved(message.id)
         if message.data and kept is None and self._store.saved_count() + len(self._batch.saved) >= _SAVED:
             text = f"the hub keeps {_SAVED:,} saved results already: delete some first"
             self._replies.append((session, wire.Rejected("busy", text, request=message.request)))
@@ -561,32 +544,37 @@ class Hub:
         self._batch.saved[message.id] = message.data
         self._replies.append((session, wire.Answer(message.request, int(kept is not None))))
 
-    def _saved(self, name: str) -> bytes | None:
+    def saved(self, name: str) -> bytes | None:
+        """Return what a client keeps under an id, or None."""
         found = self._batch.saved.get(name)
         return self._store.saved(name) if found is None else found or None
 
-    def _answer(self, session: Session, ask: wire.Ask, now: Now) -> wire.Answer | wire.Found | wire.Rejected:
-        if ask.what == "saved":
-            saved = self._saved(ask.text)
-            if saved is None:
-                return wire.Rejected("unknown", f"nothing is saved as {ask.text!r}", request=ask.request)
-            return wire.Answer(ask.request, 1, saved=saved)
-        if ask.what == "cluster":
-            clients = sum(1 for peer in self.peers if peer.role == "client")
-            about: dict[str, str | int | float] = {
-                "name": self._info.name,
-                "pid": self._info.pid,
-                "durability": self._info.durability,
-                **self._info.versions,
-                "store": self._store.store_id.hex(),
-                "epoch": self._store.epoch,
-                "uptime_s": now.mono_s - self._started_s,
-                "time_s": now.wall_s,
-                "commits": self.commits,
-                "clients": clients,
-            }
-            return wire.Answer(ask.request, cluster=answers.cluster(self.scheduler, about, self._rss, now))
-        return answers.answer(self.scheduler, ask, session.owner)
+    # -------------------------------------------------------------- for who answers for it
+
+    def decide(self, event: ev.Event, now: Now) -> tuple[act.Reject | None, list[act.Action]]:
+        """Let the scheduler decide; returns why it refused, and what it wants done (which is done)."""
+        waiting = len(self._actions)
+        rejected = self._handle(event, now, [])
+        return rejected, self._actions[waiting:]
+
+    def reply(self, session: Session, message: wire.ToPeer) -> None:
+        """Send a message once what was decided is committed."""
+        self._replies.append((session, message))
+
+    def about(self, now: Now) -> dict[str, str | int | float]:
+        """Return what the hub says of itself."""
+        return {
+            "name": self._info.name,
+            "pid": self._info.pid,
+            "durability": self._info.durability,
+            **self._info.versions,
+            "store": self._store.store_id.hex(),
+            "epoch": self._store.epoch,
+            "uptime_s": now.mono_s - self._started_s,
+            "time_s": now.wall_s,
+            "commits": self.commits,
+            "clients": sum(1 for peer in self.peers if peer.role == "client"),
+        }
 
     # -------------------------------------------------------------- the end
 

@@ -2,8 +2,9 @@
 
 One exclusive connection, used by one thread. A turn's facts, blocks and functions are one
 transaction. The rows of a run lie together (the row number is the run's number, then a count), so
-that to forget a run is to delete a range; nothing else is ever changed. Recovery reads facts back
-in the order in which each run met them. It never looks inside a block, and never decides anything.
+that to forget a run is to delete a range. A fact that is a whole state (``facts.PLACES``) takes the place
+of the one before; nothing else is ever changed. Recovery reads facts back in the order in which each run
+met them. It never looks inside a block, and never decides anything.
 
 Layout: ``facts(id, body)`` and ``blocks(id, body)`` with ``id = run << 28 | count``;
 ``functions(address, body)``; ``saved(id, body)``, which are no facts of a run; ``meta(key, value)``.
@@ -21,7 +22,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from nbq.core.facts import Fact, Forgotten
+from nbq.core.facts import PLACES, Fact, Forgotten, ScheduleRemoved
 from nbq.core.model import NONE
 from nbq.errors import StoreError
 from nbq.settings import Durability
@@ -232,7 +233,7 @@ class Journal:
                     "INSERT INTO blocks VALUES (?, ?)",
                     [(run << _COUNT_BITS | number, body) for (run, number), body in batch.blocks.items()],
                 )
-            db.executemany("INSERT INTO facts VALUES (?, ?)", self._fact_rows(batch.facts))
+            db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", self._fact_rows(batch.facts))
             for run in batch.dropped:
                 self._delete("blocks", run)
             if batch.orphans:
@@ -243,7 +244,7 @@ class Journal:
                 if body:
                     db.execute("INSERT INTO saved VALUES (?, ?)", (name, body))
             for fact in batch.facts:
-                if isinstance(fact, Forgotten):
+                if isinstance(fact, Forgotten | ScheduleRemoved):
                     self._delete("facts", fact.run)
                     self._delete("blocks", fact.run)
                     self._rows.pop(fact.run, None)
@@ -255,9 +256,14 @@ class Journal:
 
     def _fact_rows(self, facts: list[Fact]) -> list[tuple[int, bytes]]:
         by_run: dict[int, list[Fact]] = {}
+        placed: dict[int, Fact] = {}
         for fact in facts:
-            by_run.setdefault(fact.run, []).append(fact)
-        rows: list[tuple[int, bytes]] = []
+            place = PLACES.get(type(fact))
+            if place is None:
+                by_run.setdefault(fact.run, []).append(fact)
+            else:  # the last one counts
+                placed[fact.run << _COUNT_BITS | place] = fact
+        rows = [(row, self._encoder.encode([fact])) for row, fact in placed.items()]
         for run, own in by_run.items():
             count = self._rows.get(run, 0)
             self._rows[run] = count + 1

@@ -549,7 +549,7 @@ class Link(Asking):
             HubUnreachable: There was no answer in time.
             UsageError: This key may only look.
         """
-        if not isinstance(message, wire.Ask):
+        if not isinstance(message, wire.Ask | wire.Follow):
             self._check_client()
         with self._lock:
             self._close_batch()

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from nbq.core.ids import element_text
-from nbq.core.model import NONE, Options
+from nbq.core.model import NONE, Options, Origin
 
 __all__ = ["DeliveryInfo", "Request", "WorkLike", "id_of", "request_of"]
 
@@ -48,6 +48,8 @@ class _Work(Protocol):
     def header(self) -> bool: ...
     @property
     def at_s(self) -> float: ...
+    @property
+    def origin(self) -> Origin | None: ...
 
 
 WorkLike = _Work
@@ -108,6 +110,10 @@ class Request(Struct, frozen=True, kw_only=True):
     delivery_info: DeliveryInfo = DeliveryInfo()
     headers: dict[str, Any] = {}
     """What its caller gave as ``headers``."""
+    fire_time: datetime | None = None
+    """The fire time for which its schedule started it, in UTC; the same in every attempt."""
+    schedule: str = ""
+    """The name of that schedule."""
     is_eager: bool = False
     """Whether it runs in the process that submitted it (``apply``, ``task_always_eager``)."""
     called_directly: bool = False
@@ -175,6 +181,8 @@ def request_of(
         timelimit=(options.time_limit_s, options.soft_time_limit_s),
         delivery_info=DeliveryInfo(options.priority, work.attempt > work.retries + 1, options.queue),
         headers=dict(headers or {}),
+        fire_time=_instant(work.origin.fire_s) if work.origin is not None else None,
+        schedule=work.origin.schedule if work.origin is not None else "",
         is_eager=eager,
         in_chord=work.header,
     )

@@ -217,9 +217,7 @@ class ClientSession:
         self._request += 1
         return self._request
 
-    def ask(
-        self, message: wire.Ask | wire.Cancel | wire.Forget | wire.Abort | wire.Save, now_s: float
-    ) -> None:
+    def ask(self, message: wire.Request, now_s: float) -> None:
         """Send a request; it is sent again until it is answered by ``Answered``."""
         self._requests[message.request] = message, now_s
         if self.connected:
@@ -258,7 +256,7 @@ class ClientSession:
                 return self._on_rejected(message)
             case wire.Ends():
                 return self._on_ends(message)
-            case wire.Answer() | wire.Found():
+            case wire.Answer() | wire.Found() | wire.Events():
                 if self._requests.pop(message.request, None) is not None:
                     return [Answered(message.request, message)]
             case _:

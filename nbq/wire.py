@@ -16,22 +16,26 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from nbq.blocks import FRAME_LIMIT, Alias, Block, Bytes, Failed, Feed, Kin, place
+from nbq.blocks import FRAME_LIMIT, Alias, Block, Bytes, Failed, Feed, Kin, args_place, place
 from nbq.core.events import Outcome
 from nbq.core.facts import Became, Ended, Inherited, Settled
-from nbq.core.model import (
-    NONE,
-    BlobName,
-    EngineInfo,
-    Graph,
-    Index,
-    MaybeIndex,
-    On,
-    Options,
-    Text,
-)
-from nbq.core.views import ClusterView, ElementView, RunView
+from nbq.core.model import NONE, BlobName, EngineInfo, Graph, Index, MaybeIndex, On, Options, Origin, Text
 from nbq.errors import ProtocolError
+from nbq.operations import (
+    Answer,
+    Ask,
+    ChangeSchedule,
+    EventFilter,
+    Events,
+    Follow,
+    Order,
+    PutSchedule,
+    Resized,
+    SetRate,
+    Steer,
+    SteerEngine,
+    SteerQueue,
+)
 
 __all__ = [
     "FRAME_LIMIT",
@@ -49,13 +53,16 @@ __all__ = [
     "Began",
     "Block",
     "Cancel",
+    "ChangeSchedule",
     "Chunk",
     "Denied",
-    "Drain",
     "Ends",
+    "EventFilter",
+    "Events",
     "Failed",
     "Feed",
     "Fetch",
+    "Follow",
     "Forget",
     "Found",
     "Functions",
@@ -69,18 +76,26 @@ __all__ = [
     "Leaving",
     "NeedFunctions",
     "Note",
+    "Order",
     "Ping",
     "Pong",
     "PutFunctions",
+    "PutSchedule",
     "Recall",
     "Rejected",
     "Report",
+    "Request",
+    "Resized",
     "Role",
     "Save",
+    "SetRate",
     "SlotDied",
     "Stage",
     "Staged",
     "Stale",
+    "Steer",
+    "SteerEngine",
+    "SteerQueue",
     "Stopping",
     "Submit",
     "Taken",
@@ -189,30 +204,6 @@ class Forget(Struct, frozen=True, array_like=True, tag=9):
     run: RunId
     lo: MaybeIndex = NONE
     hi: MaybeIndex = NONE
-
-
-class Ask(Struct, frozen=True, array_like=True, tag=10):
-    """A question. Answered by Found, Answer or Rejected with the same request number.
-
-    Args:
-        what: ``find`` (``text`` is an id), ``cluster``, ``runs``, ``tasks``, ``nodes`` (of ``run``: how
-            many elements are in each state), ``element`` or ``saved`` (``text`` is an id).
-        text: An id; or for ``runs`` and ``tasks`` a task name to look for ("" for all).
-        limit: How many rows at most, newest first.
-        state: For ``tasks``: only elements in this state ("" for all).
-        mine: For ``runs``: only runs submitted with the key of who asks.
-        run, node, index: For ``nodes`` and ``element``.
-    """
-
-    request: int
-    what: Literal["find", "cluster", "runs", "tasks", "nodes", "element", "saved"]
-    text: Text = ""
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
-    state: Text = ""
-    mine: bool = False
-    run: Annotated[bytes, Meta(max_length=16)] = b""
-    node: Index = 0
-    index: Index = 0
 
 
 class Upload(Struct, frozen=True, array_like=True, tag=11):
@@ -395,20 +386,6 @@ class Ends(Struct, frozen=True, array_like=True, tag=107):
     sizes: dict[Index, int] = {}
 
 
-class Answer(Struct, frozen=True, array_like=True, tag=108):
-    """The answer to a request."""
-
-    request: int
-    count: int = 0
-    cluster: ClusterView | None = None
-    runs: list[RunView] = []
-    elements: list[ElementView] = []
-    nodes: list[dict[str, int]] = []
-    saved: bytes = b""
-    note: bytes = b""
-    """For ``element``: what it last showed by Note, a sealed block; empty for nothing."""
-
-
 class Found(Struct, frozen=True, array_like=True, tag=109):
     """The run that an id names, and the element if it names one (else ``node`` is NONE)."""
 
@@ -478,11 +455,20 @@ class Lease(Struct, frozen=True, array_like=True, tag=112):
     """Whether a chord header can be extended by its elements."""
     at_s: float = 0.0
     """When the run was accepted, in Unix time."""
+    origin: Origin | None = None
+    """What the run was made from, if the hub made it."""
+    anew: bool = False
+    """Whether ``args`` is what an attempt gave for the next, and so sealed for the run itself."""
 
     @property
     def place(self) -> tuple[bytes, int]:
         """Return run and node that blocks are sealed for (``payload.origin``)."""
         return place(self.run, self.node, self.scope, self.inner)
+
+    @property
+    def args_place(self) -> tuple[bytes, int]:
+        """Return run and node that ``args`` is sealed for."""
+        return args_place(self.run, self.node, self.scope, self.inner, self.origin, self.anew)
 
 
 class Inputs(Struct, frozen=True, array_like=True, tag=120):
@@ -523,10 +509,6 @@ class Stale(Struct, frozen=True, array_like=True, tag=117):
     tokens: list[Token]
 
 
-class Drain(Struct, frozen=True, array_like=True, tag=118):
-    """Finish what runs, give back the rest, and leave."""
-
-
 class Aborting(Struct, frozen=True, array_like=True, tag=121):
     """Let running elements of leases, (token, lo, hi), know that they are to end by themselves."""
 
@@ -540,13 +522,19 @@ class Stopping(Struct, frozen=True, array_like=True, tag=119):
 ToHub = (
     Hello | Ping | PutFunctions | Stage | Submit | Watch | Unwatch | Cancel | Forget | Ask | Upload
     | Fetch | Report | GaveBack | Began | SlotDied | Beat | NeedFunctions | Leaving | Note | Waiting
-    | Knows | Abort | Save
+    | Knows | Abort | Save | PutSchedule | ChangeSchedule | Follow | Steer | SteerQueue | SetRate
+    | SteerEngine | Resized
 )  # fmt: skip
 ToPeer = (
     Welcome | Denied | Pong | Staged | Accepted | Rejected | Ends | Answer | Found | Uploaded | Chunk
-    | Inputs | Lease | Functions | NeedFunctions | Recall | Interrupt | Taken | Stale | Aborting | Drain
-    | Stopping
+    | Inputs | Lease | Functions | NeedFunctions | Recall | Interrupt | Taken | Stale | Aborting | Order
+    | Stopping | Events
 )  # fmt: skip
+Request = (
+    Ask | Cancel | Forget | Abort | Save | PutSchedule | ChangeSchedule | Follow | Steer | SteerQueue
+    | SetRate | SteerEngine
+)  # fmt: skip
+"""What a client may ask or want, one answer each: by its number, ``request``."""
 
 _encoder = msgspec.msgpack.Encoder()
 _to_hub = msgspec.msgpack.Decoder(ToHub)

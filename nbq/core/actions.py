@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-__all__ = ["Abort", "Action", "Discard", "Disown", "Grant", "Interrupt", "Keep", "Recall", "Reject"]
+__all__ = [
+    "Abort",
+    "Action",
+    "Copy",
+    "Discard",
+    "Disown",
+    "Done",
+    "Grant",
+    "Interrupt",
+    "Keep",
+    "Recall",
+    "Reject",
+    "Resize",
+]
 
 
 class Grant(Struct, frozen=True, gc=False):
@@ -77,4 +90,30 @@ class Discard(Struct, frozen=True):
     functions: list[bytes]
 
 
-Action = Abort | Discard | Disown | Grant | Recall | Interrupt | Keep | Reject
+class Copy(Struct, frozen=True, gc=False):
+    """Store a block of a run (or schedule) once more, as block ``block`` of run ``run``."""
+
+    run: int
+    block: int
+    of_run: int
+    of_block: int
+
+
+class Done(Struct, frozen=True):
+    """What somebody wanted done with many elements is done: with so many; ``runs`` were made."""
+
+    ticket: int
+    count: int
+    runs: list[bytes]
+
+
+class Resize(Struct, frozen=True, gc=False):
+    """Ask an engine to have so many slots."""
+
+    engine: bytes
+    slots: int
+
+
+Action = (
+    Abort | Copy | Discard | Disown | Done | Grant | Recall | Interrupt | Keep | Reject | Resize
+)  # fmt: skip

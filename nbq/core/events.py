@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from nbq.core.model import NONE, BlobName, BlockMeta, EngineInfo, Graph, Index, Text
+from nbq.core.model import NONE, BlobName, BlockMeta, EngineInfo, Graph, Index, State, Text
+from nbq.core.timing import ScheduleSpec
 
 __all__ = [
     "AbortAsked",
@@ -15,17 +16,24 @@ __all__ = [
     "Beat",
     "Began",
     "CancelAsked",
+    "Chosen",
     "EngineGone",
     "EngineJoined",
     "EngineLeaving",
+    "EngineResized",
     "Event",
     "ForgetAsked",
     "GaveBack",
     "KnowsTasks",
     "Noted",
     "Outcome",
+    "QueueSteered",
+    "RateSet",
     "Reported",
+    "ScheduleChanged",
+    "SchedulePut",
     "SlotDied",
+    "Steering",
     "Submitted",
     "Ticked",
     "WaitsFor",
@@ -72,6 +80,87 @@ class AbortAsked(Struct, frozen=True):
     node: int = NONE
     lo: int = 0
     hi: int = 0
+
+
+class Chosen(Struct, frozen=True, array_like=True):
+    """Which elements are meant: those for which all of it holds. Empty fields hold for all.
+
+    Args:
+        run: The id of a run.
+        name: The name of a task, or what it is shown as.
+        queue: The name of a queue.
+        label: The label given by ``label=``.
+        states: In one of these states; of an element that is granted but not seen running, QUEUED.
+        before_s: Of runs that were accepted before this, in Unix time.
+    """
+
+    run: Annotated[bytes, Meta(max_length=16)] = b""
+    name: Annotated[str, Meta(max_length=500)] = ""
+    queue: Annotated[str, Meta(max_length=200)] = ""
+    label: Annotated[str, Meta(max_length=200)] = ""
+    states: Annotated[list[State], Meta(max_length=16)] = []
+    before_s: float | None = None
+
+
+class Steering(Struct, frozen=True):
+    """Somebody wants something done with many elements: a few each turn, then ``Done`` tells how many.
+
+    Args:
+        ticket: Of the request, for the answer.
+        chosen: Which.
+        verb: ``cancel`` them; ``retry`` those that have failed, in new runs; ``priority``: those that have
+            not ended get another.
+        salt: For the ids of new runs.
+        owner: Whose the new runs are.
+        priority: The new priority.
+    """
+
+    ticket: int
+    chosen: Chosen
+    verb: Literal["cancel", "retry", "priority"]
+    salt: bytes = b""
+    owner: str = ""
+    priority: int = 0
+
+
+class QueueSteered(Struct, frozen=True):
+    """Nothing more is granted of a queue (``paused``), or it is again."""
+
+    queue: str
+    paused: bool
+
+
+class RateSet(Struct, frozen=True):
+    """Tasks of this name start at another rate; ``per_s`` None for none, ``own`` for what each asks for."""
+
+    task: str
+    per_s: float | None
+    own: bool = False
+
+
+class SchedulePut(Struct, frozen=True):
+    """Somebody adds a schedule, or (``replace``) sets what it is.
+
+    Without ``graph`` it keeps its canvas. ``blocks``, ``number`` and ``staged`` are as in Submitted.
+    """
+
+    name: str
+    id: bytes
+    owner: str
+    spec: ScheduleSpec
+    graph: Graph | None
+    blocks: list[BlockMeta]
+    number: int = NONE
+    staged: int = 0
+    replace: bool = False
+
+
+class ScheduleChanged(Struct, frozen=True):
+    """Somebody pauses, resumes or removes a schedule, or has it run now; ``salt`` is for the run's id."""
+
+    name: str
+    verb: Literal["pause", "resume", "remove", "run"]
+    salt: bytes = b""
 
 
 class EngineJoined(Struct, frozen=True):
@@ -227,6 +316,13 @@ class KnowsTasks(Struct, frozen=True):
     tasks: list[str]
 
 
+class EngineResized(Struct, frozen=True):
+    """An engine has so many slots from now on."""
+
+    engine: bytes
+    slots: int
+
+
 class Ticked(Struct, frozen=True):
     """Time passed; sent once a turn, after everything else."""
 
@@ -247,5 +343,11 @@ Event = (
     | WaitsFor
     | KnowsTasks
     | AbortAsked
+    | Steering
+    | QueueSteered
+    | RateSet
+    | SchedulePut
+    | ScheduleChanged
+    | EngineResized
     | Ticked
 )

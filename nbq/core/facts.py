@@ -2,16 +2,19 @@
 
 The journal holds them, recovery applies them, and watching clients receive those that end
 elements. A fact belongs to one run, named by its ``run`` number (assigned when it is accepted); the
-facts of different runs are independent of each other.
+facts of different runs are independent of each other. Schedules are numbered like runs, and the number 0 is
+the hub's own; their facts are whole states, and a later one takes the place of an earlier one (``PLACES``).
 """
 
 from __future__ import annotations
 
 from msgspec import Struct
 
-from nbq.core.model import NONE, BlockMeta, Graph, Nested, Slice, State
+from nbq.core.model import NONE, BlockMeta, Graph, Nested, Origin, Slice, State
+from nbq.core.timing import ScheduleSpec, ScheduleState
 
 __all__ = [
+    "PLACES",
     "Accepted",
     "Became",
     "Deferred",
@@ -23,8 +26,13 @@ __all__ = [
     "Forgotten",
     "Inherited",
     "Leased",
+    "Reprioritised",
     "Returned",
+    "ScheduleMoved",
+    "ScheduleRemoved",
+    "ScheduleSet",
     "Settled",
+    "Steered",
 ]
 
 
@@ -37,6 +45,8 @@ class Accepted(Struct, frozen=True, array_like=True, tag=1):
     at_s: float
     graph: Graph
     blocks: list[BlockMeta]
+    origin: Origin | None = None
+    """What it was made from, if the hub made it."""
 
 
 class Leased(Struct, frozen=True, array_like=True, tag=2, gc=False):
@@ -198,10 +208,57 @@ class Forgotten(Struct, frozen=True, array_like=True, tag=7, gc=False):
     run: int
 
 
+class Reprioritised(Struct, frozen=True, array_like=True, tag=12, gc=False):
+    """A node of a run has another priority."""
+
+    run: int
+    node: int
+    priority: int
+
+
+class ScheduleSet(Struct, frozen=True, array_like=True, tag=13):
+    """A schedule is this; block number k of its canvas is ``blocks[k]``, under its own number."""
+
+    run: int
+    name: str
+    id: bytes
+    """For which its blocks are sealed."""
+    owner: str
+    at_s: float
+    spec: ScheduleSpec
+    graph: Graph
+    blocks: list[BlockMeta]
+
+
+class ScheduleMoved(Struct, frozen=True, array_like=True, tag=14):
+    """A schedule has come so far."""
+
+    run: int
+    state: ScheduleState
+
+
+class ScheduleRemoved(Struct, frozen=True, array_like=True, tag=15, gc=False):
+    """A schedule was removed, or another definition took its place; its blocks go. Its runs stay."""
+
+    run: int
+
+
+class Steered(Struct, frozen=True, array_like=True, tag=16):
+    """Which queues are paused, and which rates were set over those that tasks have (None: no limit)."""
+
+    run: int
+    """Always 0."""
+    paused: list[str]
+    rates: dict[str, float | None]
+
+
+PLACES: dict[type, int] = {ScheduleSet: 0, ScheduleMoved: 1, Steered: 0}
+"""Where a fact lies among those of its number, if a later one takes its place."""
+
 End = Settled | Ended | Inherited | Became
 """The facts that end elements; each element is named by exactly one of them."""
 
 Fact = (
     Accepted | Leased | Returned | Deferred | Extended | Settled | Ended | Inherited | Became | Dropped
-    | Forgotten
+    | Forgotten | Reprioritised | ScheduleSet | ScheduleMoved | ScheduleRemoved | Steered
 )  # fmt: skip

@@ -1,12 +1,16 @@
-"""Ids as people see them: the text of a run and of an element, and back. Nothing is minted here."""
+"""Ids: the text of a run and of an element, and back; and the ids of runs that the hub itself makes.
+
+No other ids are minted here: those are the clients' to choose.
+"""
 
 from __future__ import annotations
 
 import re
+from hashlib import blake2b
 
 from nbq.core.model import NONE
 
-__all__ = ["element_text", "parse_id", "run_text"]
+__all__ = ["element_text", "fire_salt", "made_id", "parse_id", "run_text"]
 
 _ID = re.compile(r"([0-9a-f]{32})(?:-(0|[1-9][0-9]{0,9})-(0|[1-9][0-9]{0,9}))?")
 
@@ -33,3 +37,16 @@ def parse_id(text: str) -> tuple[bytes, int, int] | None:
     if node is None:
         return bytes.fromhex(run), NONE, 0
     return bytes.fromhex(run), int(node), int(index)
+
+
+def made_id(template: bytes, salt: bytes) -> bytes:
+    """Return the id of a run that is made from a template (``model.Origin``).
+
+    No client's id can be one: whoever has an id cannot find a template that leads to it.
+    """
+    return blake2b(template + salt, digest_size=16, person=b"nbq.made").digest()
+
+
+def fire_salt(fire_s: float) -> bytes:
+    """Return the salt for the run of a fire time, in Unix time: its microseconds."""
+    return round(fire_s * 1e6).to_bytes(16, "big", signed=True)

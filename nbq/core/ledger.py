@@ -70,6 +70,8 @@ class Ledger:
                 self._apply_dropped(fact)
             case f.Forgotten():
                 self._apply_forgotten(fact)
+            case f.Reprioritised() | f.ScheduleSet() | f.ScheduleMoved() | f.ScheduleRemoved() | f.Steered():
+                raise NotImplementedError
             case _:
                 assert_never(fact)
 

@@ -32,6 +32,7 @@ __all__ = [
     "Now",
     "On",
     "Options",
+    "Origin",
     "Slice",
     "State",
     "Text",
@@ -126,6 +127,8 @@ class Options(Struct, frozen=True, omit_defaults=True, gc=False):
     """How the result is to be serialised; empty for pickle."""
     result_compression: Annotated[str, Meta(max_length=100)] = ""
     """How the result is to be compressed; empty for what pays."""
+    label: Annotated[str, Meta(max_length=200)] = ""
+    """A word of its user's, by which it is found, cancelled, and told of in events."""
 
 
 class Slice(Struct, frozen=True, array_like=True, tag="s", gc=False):
@@ -222,6 +225,28 @@ class BlockMeta(Struct, frozen=True, array_like=True, gc=False):
     blob: BlobName = ""
 
 
+class Origin(Struct, frozen=True, array_like=True, gc=False):
+    """What a run that the hub itself made was made from: a schedule's canvas, or a run that is tried again.
+
+    Its arguments are blocks that a client sealed for ``template``. So that a hub cannot pass them off as
+    those of a run that a client submitted, its id is made from the template (``core.ids.made_id``).
+
+    Args:
+        template: The id for which the client sealed the argument blocks.
+        salt: What makes the id of the run differ from others of the template; chosen by a client, or the
+            fire time (``core.ids.fire_salt``).
+        node: The number that node 0 has in the template.
+        schedule: The name of the schedule, if one made it.
+        fire_s: The fire time, in Unix time.
+    """
+
+    template: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    salt: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    node: Index = 0
+    schedule: Annotated[str, Meta(max_length=200)] = ""
+    fire_s: float | None = None
+
+
 class EngineInfo(Struct, frozen=True):
     """What an engine says of itself when it joins."""
 
@@ -235,3 +260,6 @@ class EngineInfo(Struct, frozen=True):
     cloudpickle: Text = ""
     tasks: Annotated[list[Annotated[str, Meta(max_length=500)]], Meta(max_length=100_000)] = []
     """The names of the tasks that its slots know."""
+    least: Annotated[int, Meta(ge=0, le=4096)] = 0
+    most: Annotated[int, Meta(ge=0, le=4096)] = 0
+    """Between how many slots the hub may scale it; 0 and 0 when it may not."""

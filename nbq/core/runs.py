@@ -273,7 +273,7 @@ class Run:
 
     __slots__ = (
         "added", "at_s", "bad", "blocks", "dropped", "finished_s", "functions", "graph", "id", "leases",
-        "left", "lists", "next_block", "nodes", "number", "owner", "size", "skipped", "weight",
+        "left", "lists", "next_block", "nodes", "number", "origin", "owner", "size", "skipped", "weight",
     )  # fmt: skip
 
     def __init__(self, fact: Accepted) -> None:
@@ -281,6 +281,7 @@ class Run:
         self.id = fact.id
         self.owner = fact.owner
         self.at_s = fact.at_s
+        self.origin = fact.origin
         self.graph: Graph = fact.graph
         self.blocks: list[BlockMeta] = fact.blocks
         self.added: dict[int, BlockMeta] | None = None

@@ -1,4 +1,4 @@
-"""What a schedule is as plain data, and the instants that it means.
+"""What a schedule is as plain data, its state, and the instants that it means.
 
 Each kind is a tagged struct that JSON can hold; decoding one checks the types of its fields, and `fires`
 checks what they mean. Nothing here finds the zone of a name, or knows what time it is.
@@ -8,14 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from nbq.core.cron import LAST_YEAR, Calendar, next_fire
 from nbq.core.model import Text
 
-__all__ = ["At", "Cron", "Every", "Fires", "Timing", "calendar", "fires", "period"]
+__all__ = [
+    "At",
+    "Cron",
+    "Every",
+    "Fire",
+    "Fires",
+    "Misfire",
+    "Overlap",
+    "ScheduleName",
+    "ScheduleSpec",
+    "ScheduleState",
+    "Timing",
+    "calendar",
+    "fires",
+    "period",
+]
 
 Fires = Callable[[datetime], datetime | None]
 """Takes an aware datetime, and returns the first instant after it, in UTC; None if there is none."""
@@ -57,6 +72,83 @@ class At(Struct, frozen=True, tag_field="kind", tag="at"):
 
 
 Timing = Cron | Every | At
+
+Misfire = Literal["coalesce", "skip", "all"]
+"""What becomes of fire times that passed while nobody could fire: the latest runs; none does; each does."""
+
+Overlap = Literal["allow", "skip", "queue", "cancel_previous"]
+"""What becomes of a fire time at which a run of the schedule has not ended."""
+
+ScheduleName = Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class ScheduleSpec(Struct, frozen=True, omit_defaults=True):
+    """All of a schedule but its canvas. Instants in Unix time.
+
+    Args:
+        timing: When it fires.
+        misfire: What becomes of missed fire times.
+        overlap: What becomes of a fire time at which a run of it has not ended.
+        jitter_s: A run starts up to so much after its fire time, by chance that is the same for each hub.
+        start_s: No fire time before this.
+        end_s: No fire time after this.
+        max_runs: It is finished after so many runs.
+        text: What it runs, for people.
+        source: Who declared it, empty for one that was added by hand.
+        digest: Of what was declared: whoever declares it anew sees whether it has changed.
+    """
+
+    timing: Timing
+    misfire: Misfire = "coalesce"
+    overlap: Overlap = "allow"
+    jitter_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+    start_s: float | None = None
+    end_s: float | None = None
+    max_runs: Annotated[int, Meta(ge=1)] | None = None
+    text: Text = ""
+    source: Annotated[str, Meta(max_length=200)] = ""
+    digest: Annotated[str, Meta(max_length=64)] = ""
+
+
+class Fire(Struct, frozen=True, array_like=True, gc=False):
+    """What became of a fire time.
+
+    Args:
+        fire_s: The fire time; of several that were missed, the last.
+        at_s: When that was decided.
+        what: ``run``, ``manual`` (a run that somebody asked for), ``missed``, ``overlap`` (skipped, as
+            another ran), ``queued``, or ``dropped`` (too many were queued).
+        run: The id of the run.
+        first_s: Of several that were missed, the first.
+    """
+
+    fire_s: float
+    at_s: float
+    what: Literal["run", "manual", "missed", "overlap", "queued", "dropped"]
+    run: bytes = b""
+    first_s: float | None = None
+
+
+class ScheduleState(Struct, frozen=True, array_like=True):
+    """How far a schedule has come. Whole: a later one takes the place of an earlier one.
+
+    Args:
+        cursor_s: All fire times up to this one are dealt with.
+        paused: Whether it fires at all.
+        runs: How many runs there were.
+        waiting: Fire times that wait for the end of a run (overlap ``queue``).
+        late: How many missed fire times in a row were run (misfire ``all``).
+        history: The last fires, the newest last; bounded.
+        finished_s: Since when it has nothing more to fire, or None.
+    """
+
+    cursor_s: float
+    paused: bool = False
+    runs: int = 0
+    waiting: list[float] = []
+    late: int = 0
+    history: list[Fire] = []
+    finished_s: float | None = None
 
 
 def calendar(timing: Cron) -> Calendar:

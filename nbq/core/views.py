@@ -1,15 +1,28 @@
-"""Views: what the hub shows people of its runs, elements, engines and queues.
+"""Views: what the hub shows people of its runs, elements, engines, queues, schedules, and of what happens.
 
 Values only, made when somebody asks; nothing here is state.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct
 
 from nbq.core.model import EngineInfo
+from nbq.core.timing import ScheduleSpec, ScheduleState
 
-__all__ = ["ClusterView", "ElementView", "EngineView", "QueueView", "RunView"]
+__all__ = [
+    "ClusterView",
+    "ElementView",
+    "EngineView",
+    "Happening",
+    "HappeningKind",
+    "QueueView",
+    "Reason",
+    "RunView",
+    "ScheduleView",
+]
 
 
 class RunView(Struct, frozen=True, array_like=True):
@@ -24,6 +37,14 @@ class RunView(Struct, frozen=True, array_like=True):
     finished_s: float | None = None
     index: int = -1
     """The element that this row is about, when the run is a batch of separate calls."""
+    label: str = ""
+    """The label of the node whose value is the run's."""
+    schedule: str = ""
+    """The name of the schedule that made it."""
+    fire_s: float | None = None
+    """Its fire time."""
+    began_s: float = 0.0
+    """When the first of it was granted; 0 for not yet."""
 
 
 class EngineView(Struct, frozen=True, array_like=True):
@@ -46,6 +67,7 @@ class QueueView(Struct, frozen=True, array_like=True):
     queued: int
     leased: int
     engines: int
+    paused: bool = False
 
 
 class ElementView(Struct, frozen=True, array_like=True):
@@ -66,6 +88,83 @@ class ElementView(Struct, frozen=True, array_like=True):
     scope: bytes = b""
     """What its blocks are sealed for beside the run, if it belongs to an addition."""
     inner: int = 0
+    label: str = ""
+
+
+class ScheduleView(Struct, frozen=True, array_like=True):
+    """A schedule, for people."""
+
+    name: str
+    spec: ScheduleSpec
+    state: ScheduleState
+    owner: str
+    at_s: float
+    """When it was set."""
+    next_s: float | None
+    """Its next fire time, None if there is none or it is paused."""
+    active: list[bytes]
+    """Runs of it that have not ended."""
+
+
+HappeningKind = Literal[
+    "submitted",
+    "started",
+    "progress",
+    "succeeded",
+    "failed",
+    "retried",
+    "revoked",
+    "engine-joined",
+    "engine-lost",
+    "engine-drained",
+    "schedule-fired",
+    "schedule-missed",
+    "schedule-changed",
+    "queue-paused",
+    "queue-resumed",
+]
+
+
+class Happening(Struct, frozen=True, array_like=True):
+    """Something that happened, for whoever follows events.
+
+    Args:
+        seq: Its number; those of one hub grow, also over its restarts.
+        at_s: When, in Unix time.
+        kind: What.
+        count: To how many elements, which then are consecutive ones of a node.
+        id: Of the first of them, or of the engine; or the name of the schedule or queue.
+        run: The id of the run, as text; empty for none.
+        task, queue, label: Of the elements.
+        engine: The name of the engine.
+        text: An error, a state of its own, what became of a fire time: one line for people.
+    """
+
+    seq: int
+    at_s: float
+    kind: HappeningKind
+    count: int = 1
+    id: str = ""
+    run: str = ""
+    task: str = ""
+    queue: str = ""
+    label: str = ""
+    engine: str = ""
+    text: str = ""
+
+
+class Reason(Struct, frozen=True, array_like=True):
+    """Why an element is where it is.
+
+    Args:
+        code: For programs: one word for each reason (``core.explain``).
+        text: For people: a sentence.
+        refs: The ids of the tasks, engines or queues that it is about.
+    """
+
+    code: str
+    text: str
+    refs: list[str] = []
 
 
 class ClusterView(Struct, frozen=True, array_like=True):

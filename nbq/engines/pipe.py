@@ -16,9 +16,9 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from nbq.blocks import place
+from nbq.blocks import args_place, place
 from nbq.core.events import Again
-from nbq.core.model import NONE, Graph, On, Options
+from nbq.core.model import NONE, Graph, On, Options, Origin
 from nbq.wire import Block, Feed, Kin
 
 __all__ = [
@@ -124,11 +124,18 @@ class Work(Struct, frozen=True, array_like=True, tag=4):
     """Of ``calls``; empty for pickle."""
     trouble: str = ""
     """Why ``calls`` could not be taken from their block, where that is not its seal."""
+    origin: Origin | None = None
+    anew: bool = False
 
     @property
     def place(self) -> tuple[bytes, int]:
         """Return run and node that blocks are sealed for (``payload.origin``)."""
         return place(self.run, self.node, self.scope, self.inner)
+
+    @property
+    def args_place(self) -> tuple[bytes, int]:
+        """Return run and node that the block of its arguments is sealed for."""
+        return args_place(self.run, self.node, self.scope, self.inner, self.origin, self.anew)
 
     @property
     def limited(self) -> bool:

@@ -165,7 +165,7 @@ class Runner:
             calls: list[bytes | memoryview] = list(work.calls)
         else:
             lo = 0 if work.shared else work.lo
-            where = payload.origin("args", *work.place, lo, work.function)
+            where = payload.origin("args", *work.args_place, lo, work.function)
             content = payload.map_blob(Path(work.blobs), work.blob)
             opened = payload.unseal(self._key, where, content, accept=self.accept)
             calls = [opened.element(0)]

@@ -54,7 +54,7 @@ class Sealing:
             position, lease.token, lease.run, lease.node, lo, hi, lease.attempt, lease.task, lease.function,
             calls, lease.shared, lease.args.blob, blobs, lease.ignore_result, lease.ids, lease.retries,
             lease.scope, lease.inner, lease.options, lease.parent, lease.root, lease.on, lease.told,
-            lease.header, lease.at_s, serializer, trouble,
+            lease.header, lease.at_s, serializer, trouble, lease.origin, lease.anew,
         )  # fmt: skip
 
     def _calls(self, lease: wire.Lease, lo: int, hi: int) -> tuple[list[bytes] | None, str, str]:
@@ -66,7 +66,7 @@ class Sealing:
         if args.blob:
             return None, "", ""
         first = 0 if lease.shared else args.lo
-        where = payload.origin("args", *lease.place, first, lease.function)
+        where = payload.origin("args", *lease.args_place, first, lease.function)
         try:
             block = payload.unseal(self._key, where, args.data)
         except (IntegrityError, ContentDisallowed) as error:  # each element fails, with the reason

@@ -174,7 +174,7 @@ class EngineSession:
             case wire.Taken():
                 for number in message.numbers:
                     self._spool.pop(number, None)
-            case wire.Drain():
+            case wire.Order(verb="drain"):
                 self.drain()
             case _:
                 pass  # Pong and Stopping say only that the hub was there

@@ -72,7 +72,7 @@ def test_a_recall_gives_back_the_last_that_have_not_started(session: EngineSessi
 
 def test_a_drain_gives_back_all_that_has_not_started(session: EngineSession) -> None:
     session.receive(lease(5, 4), 0.0)
-    session.receive(wire.Drain(), 0.0)
+    session.receive(wire.Order("drain"), 0.0)
     assert sent(session) == [wire.Leaving(), wire.GaveBack([(5, 0, 4)])]
     session.receive(lease(6, 1), 0.0)
     assert session.held == []

@@ -31,7 +31,8 @@ LAYERS = {
     "configuration": "canvas.* errors settings zones",
     "security": "errors settings",
     "blocks": "core.*",
-    "wire": "blocks core.* errors",
+    "operations": "blocks core.*",
+    "wire": "blocks core.* errors operations",
     "transport": "errors frames security settings wire",
     "frames": "wire",
     "bulk": "wire",
@@ -49,7 +50,8 @@ LAYERS = {
     "peers": "core.* forward transport wire",
     "answers": "core.* wire",
     "staging": "core.* peers wire",
-    "hub": "answers blobs core.* errors forward journal peers staging transport wire",
+    "requests": "answers core.* peers wire",
+    "hub": "blobs core.* errors forward journal peers requests staging transport wire",
     "serve": "blobs core.* errors hub journal security settings transport version wire",
     # Engines.
     "engines": "",
@@ -97,8 +99,10 @@ LAYERS = {
     "ends": "core.* errors link replica",
     "members": "canvas.* core.* ends errors link replica results resultsets",
     "resultsets": "callbacks canvas.* core.* current ends errors link members replica results walks waits",
+    "seeing": "core.* link wire",
+    "steering": "core.* results resultsets seeing wire",
     "client": "batch canvas.* configuration context core.* current errors functions link payload"
-    " publishing results resultsets routes settings signals stores.* tasks wire",
+    " publishing results resultsets routes settings signals steering stores.* tasks wire",
     "cluster": "client configuration errors security settings",
     # A whole cluster in one process, for apply(), eager mode and tests (docs/adr/0009).
     "local.*": "blobs canvas.* client configuration context core.* current engines.* errors hub journal link"
@@ -136,7 +140,8 @@ THIRD_PARTY = {
 # All of the standard library that the pure packages use: no sockets, clocks, threads, randomness, logging,
 # environment or files.
 PURE = frozenset(
-    "__future__ bisect collections dataclasses datetime enum heapq html math re reprlib typing".split()
+    "__future__ bisect collections dataclasses datetime enum hashlib heapq html math re reprlib"
+    " typing".split()
 )
 CLOCKS = {"now", "utcnow", "today"}
 
