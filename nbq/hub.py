@@ -132,10 +132,9 @@ class Hub:
         self._batch.facts.extend(facts)
         self._actions.extend(actions)
         if self._blobs is not None:
-            runs = self.scheduler.ledger.runs.values()
-            names = {name for run in runs for name in run.blobs()}
-            names |= {node.spec.function.hex() for run in runs for node in run.nodes}
-            self._blobs.keep_only(names)
+            ledger = self.scheduler.ledger
+            names = {name for run in ledger.runs.values() for name in run.blobs()}
+            self._blobs.keep_only(names.union(ledger.shared, (a.hex() for a in ledger.functions)))
         self._batch.orphans += self._store.addresses()
         self._commit()
 
@@ -190,6 +189,9 @@ class Hub:
         for action in actions:
             if isinstance(action, act.Keep):
                 self._batch.blocks[action.run, action.block] = sources[action.source]
+            elif isinstance(action, act.Copy):
+                block = self._stored(action.of_run, action.of_block)
+                self._batch.blocks[action.run, action.block] = block
             elif isinstance(action, act.Reject):
                 rejected = action
             else:

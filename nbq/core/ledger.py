@@ -8,12 +8,15 @@ scheduler to look at.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import assert_never
 
 from nbq.core import facts as f
 from nbq.core.fleet import Fleet
-from nbq.core.model import NONE, State
+from nbq.core.model import NONE, BlockMeta, State
 from nbq.core.runs import Lease, Node, Run, states_of, within
+from nbq.core.schedule import Schedule
+from nbq.core.timing import ScheduleState
 
 __all__ = ["Ledger"]
 
@@ -30,7 +33,17 @@ class Ledger:
         self.given: dict[str, tuple[int, int, int]] = {}
         """Run, node and index of each id that a user gave."""
         self.functions: dict[bytes, int] = {}
-        """How many runs name each function."""
+        """How many runs and schedules name each function."""
+        self.shared: dict[str, int] = {}
+        """How many schedules, and runs that the hub made, name each blob of arguments; those that clients
+        submitted are not counted."""
+        self.schedules: dict[str, Schedule] = {}
+        self.numbered: dict[int, Schedule] = {}
+        """Schedules by their numbers."""
+        self.made: dict[str, dict[int, Run]] = {}
+        """Runs that have not ended, by the name of the schedule that made them."""
+        self.free: deque[str] = deque()
+        """Names of schedules whose last run has ended while fire times wait for that."""
         self.leases: dict[int, Lease] = {}
         self.fleet = Fleet()
         self.left = 0
@@ -70,7 +83,13 @@ class Ledger:
                 self._apply_dropped(fact)
             case f.Forgotten():
                 self._apply_forgotten(fact)
-            case f.Reprioritised() | f.ScheduleSet() | f.ScheduleMoved() | f.ScheduleRemoved() | f.Steered():
+            case f.ScheduleSet():
+                self._apply_schedule(fact)
+            case f.ScheduleMoved():
+                self.numbered[fact.run].state = fact.state
+            case f.ScheduleRemoved():
+                self._remove_schedule(self.numbered[fact.run])
+            case f.Reprioritised() | f.Steered():
                 raise NotImplementedError
             case _:
                 assert_never(fact)
@@ -82,9 +101,46 @@ class Ledger:
         self.left += run.left
         self.weight += run.weight
         self._next_run = max(self._next_run, run.number + 1)
-        for address in run.functions:
-            self.functions[address] = self.functions.get(address, 0) + 1
+        self._name_functions(run.functions)
         self._take_ids(run, run.nodes)
+        if fact.origin is not None:
+            self._name_blobs(fact.blocks, 1)
+            if fact.origin.schedule:
+                self.made.setdefault(fact.origin.schedule, {})[run.number] = run
+
+    def _apply_schedule(self, fact: f.ScheduleSet) -> None:
+        before = self.numbered.get(fact.run)
+        state = ScheduleState(fact.at_s) if before is None else before.state
+        schedule = Schedule(fact, state)
+        self._name_functions(schedule.functions)
+        self._name_blobs(schedule.blocks, 1)
+        if before is not None:
+            self._remove_schedule(before)
+        self.schedules[fact.name] = self.numbered[fact.run] = schedule
+        self._next_run = max(self._next_run, fact.run + 1)
+
+    def _remove_schedule(self, schedule: Schedule) -> None:
+        del self.numbered[schedule.number], self.schedules[schedule.name]
+        self._drop_functions(schedule.functions)
+        self._name_blobs(schedule.blocks, -1)
+
+    def _name_functions(self, functions: Iterable[bytes]) -> None:
+        for address in functions:
+            self.functions[address] = self.functions.get(address, 0) + 1
+
+    def _drop_functions(self, functions: Iterable[bytes]) -> None:
+        for address in functions:
+            self.functions[address] -= 1
+            if not self.functions[address]:
+                del self.functions[address]
+
+    def _name_blobs(self, blocks: Iterable[BlockMeta], count: int) -> None:
+        """Count those that name blobs: one more, or one less."""
+        for block in blocks:
+            if block.blob:
+                self.shared[block.blob] = self.shared.get(block.blob, 0) + count
+                if not self.shared[block.blob]:
+                    del self.shared[block.blob]
 
     def _take_ids(self, run: Run, nodes: list[Node]) -> None:
         """Know elements by the ids that users gave; one that was replaced keeps its own."""
@@ -131,8 +187,7 @@ class Ledger:
         run.extend(fact)
         self.weight += run.weight - weight
         self.left += run.size - size
-        for address in run.functions[known:]:
-            self.functions[address] = self.functions.get(address, 0) + 1
+        self._name_functions(run.functions[known:])
         added = run.nodes[count:]
         self._take_ids(run, added)
         if fact.replaces:
@@ -170,6 +225,18 @@ class Ledger:
             del self.unfinished[run.number]
             self.finished.append(run.number)
             self.kept += run.weight
+            if run.origin is not None and run.origin.schedule:
+                self._free(run, run.origin.schedule)
+
+    def _free(self, run: Run, name: str) -> None:
+        """Note that a run of a schedule has ended."""
+        made = self.made[name]
+        del made[run.number]
+        if not made:
+            del self.made[name]
+            schedule = self.schedules.get(name)
+            if schedule is not None and schedule.state.waiting:
+                self.free.append(name)
 
     def _wake_replaced(self, run: Run, fact: f.End, woken: list[int]) -> None:
         """Look at the elements that end as what has just ended does."""
@@ -209,10 +276,9 @@ class Ledger:
         del self.by_id[run.id]
         self.weight -= run.weight
         self.kept -= run.weight
-        for address in run.functions:
-            self.functions[address] -= 1
-            if not self.functions[address]:
-                del self.functions[address]
+        self._drop_functions(run.functions)
+        if run.origin is not None:
+            self._name_blobs(run.blocks, -1)
         for node in run.nodes:
             for state in range(State.SUCCESS, State.SKIPPED):
                 self.ended[state] -= node.state.count(state)

@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from nbq.core import facts as f
-from nbq.core.actions import Action, Discard, Disown, Interrupt, Keep, Recall, Reject
+from nbq.core.actions import Action, Disown, Interrupt, Keep, Recall, Reject
 from nbq.core.deadlines import Deadlines
 from nbq.core.decided import Decided
 from nbq.core.ending import Ending
@@ -51,6 +51,7 @@ from nbq.core.following import Following, expiry_s
 from nbq.core.granting import Granting
 from nbq.core.graph import UnfitGraph, check_graph
 from nbq.core.ledger import Ledger
+from nbq.core.making import Making
 from nbq.core.model import NONE, Now, State
 from nbq.core.outcomes import Outcomes
 from nbq.core.runs import Lease, Node, Run, spans
@@ -102,8 +103,9 @@ class Scheduler:
         self._granting = Granting(self._decided, epoch)
         self._ending = Ending(self._decided, self._granting)
         self._following = Following(self._decided, self._granting, self._ending, self._deadlines)
+        self._making = Making(self._decided, self._deadlines)
         elements = self.limits.elements
-        self._outcomes = Outcomes(self._decided, self._ending, self._watch_expiry, elements)
+        self._outcomes = Outcomes(self._decided, self._ending, self._making.watch_expiry, elements)
         self.queues = self._granting.queues
 
     # -------------------------------------------------------------- what the hub calls
@@ -180,7 +182,7 @@ class Scheduler:
             self._deadlines.watch_engine(engine.deadline_s, engine.id)
         for run in self.ledger.unfinished.values():
             for node in run.nodes:
-                self._watch_expiry(run, node)
+                self._making.watch_expiry(run, node)
                 self.ledger.wakes.append((run, node.number, 0, node.spec.size))
         finished = [(run.finished_s or 0.0, run.number) for run in self.ledger.runs.values() if not run.left]
         self.ledger.finished = deque(number for _, number in sorted(finished))
@@ -228,19 +230,10 @@ class Scheduler:
         for source in range(event.staged, len(event.blocks)):
             if not event.blocks[source].blob:
                 self._decided.act(Keep(number, source, source - event.staged))
-        run = self.ledger.runs[number]
-        for node in run.nodes:
-            self._watch_expiry(run, node)
-            if node.spec.after_node == NONE and node.spec.after_list == NONE:
-                self.ledger.wakes.append((run, node.number, 0, node.spec.size))
+        self._making.begin(self.ledger.runs[number])
 
     def _reject(self, code: str, text: str) -> None:
         self._decided.act(Reject(code, text))
-
-    def _watch_expiry(self, run: Run, node: Node) -> None:
-        at_s = expiry_s(run, node.spec)
-        if at_s is not None and node.left:
-            self._deadlines.at_wall(at_s, ("expire", run.number, node.number, 0, node.spec.size))
 
     def _on_cancel(self, event: CancelAsked, now: Now) -> None:
         run = self.ledger.by_id.get(event.id)
@@ -291,9 +284,7 @@ class Scheduler:
     def _forget(self, run: Run) -> None:
         blobs = run.blobs()
         self._decided.emit(f.Forgotten(run.number))
-        functions = [address for address in run.functions if address not in self.ledger.functions]
-        if blobs or functions:
-            self._decided.act(Discard(blobs, functions))
+        self._making.let_go(blobs, run.functions, run.origin.template if run.origin is not None else b"")
 
     # -------------------------------------------------------------- engines
 

@@ -267,7 +267,17 @@ def check_counters(scheduler: Scheduler) -> None:
             assert ledger.leases[lease.token] is lease
             assert ledger.fleet.engines[lease.engine].leases[lease.token] is lease
     assert ledger.left == sum(run.left for run in ledger.runs.values())
-    assert ledger.functions == Counter(a for run in ledger.runs.values() for a in run.functions)
+    naming = [*ledger.runs.values(), *ledger.schedules.values()]
+    assert ledger.functions == Counter(a for each in naming for a in each.functions)
+    sharing = [run for run in ledger.runs.values() if run.origin is not None]
+    shared = [block.blob for each in (*sharing, *ledger.schedules.values()) for block in each.blocks]
+    assert ledger.shared == Counter(filter(None, shared))
+    made: dict[str, dict[int, Run]] = {}
+    for run in sharing:
+        if run.left and run.origin is not None and run.origin.schedule:
+            made.setdefault(run.origin.schedule, {})[run.number] = run
+    assert ledger.made == made
+    assert ledger.numbered == {each.number: each for each in ledger.schedules.values()}
     assert ledger.unfinished == {number: run for number, run in ledger.runs.items() if run.left}
     states = [part.state for run in ledger.runs.values() for part in run.nodes]
     assert ledger.ended[State.SUCCESS : State.SKIPPED] == [
