@@ -9,7 +9,7 @@ wait for the next turn's commit. The hub forwards payloads and never looks insid
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
@@ -19,7 +19,7 @@ from nbq.core import actions as act
 from nbq.core import events as ev
 from nbq.core.facts import Accepted, Became, Ended, Fact, Forgotten, Inherited, Leased, Settled
 from nbq.core.graph import value_nodes
-from nbq.core.model import NONE, Now
+from nbq.core.model import NONE, Graph, Now
 from nbq.core.scheduler import Limits, Scheduler
 from nbq.errors import ProtocolError
 from nbq.forward import lease_messages
@@ -29,6 +29,7 @@ from nbq.requests import Requests
 from nbq.staging import Stagings
 from nbq.transport import Arrival, HubTransport
 from nbq.wire import ToHub
+from nbq.zones import zone
 
 __all__ = ["Hub", "HubInfo"]
 
@@ -113,7 +114,7 @@ class Hub:
         """When there was last nothing uncommitted or unacknowledged."""
         self._ends = False
         """Whether the batch holds more than runs that were taken and leases."""
-        self._stagings = Stagings()
+        self.stagings = Stagings()
         self._requests = Requests(self)
         self._beat_s = 0.0
         self._known: set[bytes] = set()
@@ -121,7 +122,7 @@ class Hub:
         self._recover()
 
     def _make_scheduler(self, epoch: int, limits: Limits | None) -> Scheduler:
-        return Scheduler(epoch, limits)
+        return Scheduler(epoch, limits, zone)
 
     def _recover(self) -> None:
         now = self._clock()
@@ -180,7 +181,7 @@ class Hub:
         batch = self._batch
         return bool(self._replies or self._actions) or self._ends or len(batch.blocks) > _BATCH_BLOCKS
 
-    def _handle(self, event: ev.Event, now: Now, sources: list[bytes]) -> act.Reject | None:
+    def _handle(self, event: ev.Event, now: Now, sources: Sequence[bytes]) -> act.Reject | None:
         """Let the scheduler decide; ``sources`` are the bytes of the blocks in the event."""
         facts, actions = self.scheduler.handle(event, now)
         self._batch.facts.extend(facts)
@@ -305,8 +306,8 @@ class Hub:
     def _drop(self, session: Session) -> None:
         self.peers.remove(session)
         self._owed.pop(session.token, None)
-        for run in self._stagings.of(session):
-            self._unstage(run)
+        for run in self.stagings.of(session):
+            self.unstage(run)
 
     # -------------------------------------------------------------- what peers say
 
@@ -463,19 +464,20 @@ class Hub:
     # -------------------------------------------------------------- submits
 
     def _on_stage(self, session: Session, message: wire.Stage) -> None:
-        taken = self._stagings.take(session, message, self.scheduler.reserve)
+        taken = self.stagings.take(session, message, self.scheduler.reserve)
         if taken.dropped != NONE:
             self._batch.dropped.append(taken.dropped)
         self._batch.blocks.update(taken.blocks)
         self._replies.append((session, taken.reply))
 
-    def _unstage(self, run: bytes) -> None:
-        self._batch.dropped.append(self._stagings.drop(run))
+    def unstage(self, run: bytes) -> None:
+        """Drop the blocks that are staged under an id."""
+        self._batch.dropped.append(self.stagings.drop(run))
 
     def _on_submit(self, session: Session, message: wire.Submit, now: Now) -> None:
-        staging = self._stagings.get(message.run)
+        staging = self.stagings.get(message.run)
         if message.run not in self.scheduler.ledger.by_id:
-            missing = self._missing_functions(message)
+            missing = self.missing_functions(message.graph)
             if missing:
                 self._replies.append((session, wire.NeedFunctions(missing)))
                 return
@@ -490,14 +492,14 @@ class Hub:
             rejected = self._handle(event, now, [block.data for block in message.blocks])
             if rejected is not None:
                 if staging is not None:
-                    self._unstage(message.run)
+                    self.unstage(message.run)
                 reply = wire.Rejected(rejected.code, rejected.text, message.run)
                 self._replies.append((session, reply))
                 return
             if staging is not None:
-                self._stagings.drop(message.run)
+                self.stagings.drop(message.run)
         elif staging is not None:
-            self._unstage(message.run)
+            self.unstage(message.run)
         session.accepted.append(message.run)
         self._owed[session.token] = session
         if message.watch:
@@ -505,8 +507,9 @@ class Hub:
             if run.number not in session.watches:
                 self.peers.watch(session, run, dict.fromkeys(value_nodes(run.graph), 0))
 
-    def _missing_functions(self, message: wire.Submit) -> list[bytes]:
-        wanted = dict.fromkeys(node.function for node in message.graph.nodes)
+    def missing_functions(self, graph: Graph) -> list[bytes]:
+        """Return which functions that a graph names are not stored."""
+        wanted = dict.fromkeys(node.function for node in graph.nodes)
         return [address for address in wanted if not self._has_function(address)]
 
     def _has_function(self, address: bytes) -> bool:
@@ -553,10 +556,12 @@ class Hub:
 
     # -------------------------------------------------------------- for who answers for it
 
-    def decide(self, event: ev.Event, now: Now) -> tuple[act.Reject | None, list[act.Action]]:
+    def decide(
+        self, event: ev.Event, now: Now, sources: Sequence[bytes] = ()
+    ) -> tuple[act.Reject | None, list[act.Action]]:
         """Let the scheduler decide; returns why it refused, and what it wants done (which is done)."""
         waiting = len(self._actions)
-        rejected = self._handle(event, now, [])
+        rejected = self._handle(event, now, sources)
         return rejected, self._actions[waiting:]
 
     def reply(self, session: Session, message: wire.ToPeer) -> None:

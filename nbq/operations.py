@@ -63,7 +63,8 @@ class Ask(Struct, frozen=True, array_like=True, tag=10):
         limit: How many rows at most, newest first.
         state: For ``tasks``: only elements in this state ("" for all).
         mine: For ``runs``: only runs submitted with the key of who asks.
-        run, node, index: For ``nodes``, ``element``, ``explain`` and ``run``.
+        run, node, index: For ``nodes``, ``element``, ``explain`` and ``run``. For ``schedules``, ``index``
+            is how many to leave out; all are ordered by name, and counted in the answer.
         queue, label, since_s: For ``tasks`` and ``runs``: only those of this queue and label, and of runs
             that were accepted since.
     """

@@ -6,14 +6,17 @@ what it rests on is committed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from nbq import answers, wire
 from nbq.core import actions as act
 from nbq.core import events as ev
-from nbq.core.model import Now
+from nbq.core.ids import made_id
+from nbq.core.model import NONE, Graph, Now
 from nbq.core.scheduler import Scheduler
 from nbq.peers import Session
+from nbq.staging import Stagings
 
 __all__ = ["Face", "Requests"]
 
@@ -22,8 +25,19 @@ class Face(Protocol):
     """What a hub does for whoever answers for it."""
 
     scheduler: Scheduler
+    stagings: Stagings
 
-    def decide(self, event: ev.Event, now: Now) -> tuple[act.Reject | None, list[act.Action]]:
+    def missing_functions(self, graph: Graph) -> list[bytes]:
+        """Return which functions that a graph names are not stored."""
+        ...
+
+    def unstage(self, run: bytes) -> None:
+        """Drop the blocks that are staged under an id."""
+        ...
+
+    def decide(
+        self, event: ev.Event, now: Now, sources: Sequence[bytes] = ()
+    ) -> tuple[act.Reject | None, list[act.Action]]:
         """Let the scheduler decide; returns why it refused, and what it wants done (which is done)."""
         ...
 
@@ -66,6 +80,10 @@ class Requests:
             case wire.Forget():
                 event = ev.ForgetAsked(message.run, message.lo, message.hi)
                 self._end(session, message.request, event, now)
+            case wire.PutSchedule():
+                self._put_schedule(session, message, now)
+            case wire.ChangeSchedule():
+                self._change_schedule(session, message, now)
 
     def _answer(self, session: Session, ask: wire.Ask, now: Now) -> wire.Answer | wire.Found | wire.Rejected:
         if ask.what == "saved":
@@ -73,6 +91,8 @@ class Requests:
             if saved is None:
                 return wire.Rejected("unknown", f"nothing is saved as {ask.text!r}", request=ask.request)
             return wire.Answer(ask.request, 1, saved=saved)
+        if ask.what == "schedules":
+            return self._schedules(ask)
         scheduler = self._hub.scheduler
         if ask.what == "cluster":
             cluster = answers.cluster(scheduler, self._hub.about(now), self.rss, now)
@@ -91,3 +111,62 @@ class Requests:
         count = before - ledger.left - len(ledger.runs)
         count += sum(action.hi - action.lo for action in actions if isinstance(action, act.Abort))
         self._hub.reply(session, wire.Answer(request, count))
+
+    # -------------------------------------------------------------- schedules
+
+    def _put_schedule(self, session: Session, message: wire.PutSchedule, now: Now) -> None:
+        """Add or set a schedule; what is missing of it is asked for first, as for a run."""
+        known = self._hub.scheduler.ledger.schedules.get(message.name)
+        staging = self._hub.stagings.get(message.id)
+        staged = len(staging.blocks) if staging is not None else 0
+        again = known is not None and known.id == message.id
+        if message.graph is not None and not again:
+            missing = self._hub.missing_functions(message.graph)
+            if missing:
+                self._hub.reply(session, wire.NeedFunctions(missing))
+                return
+            if staged != message.staged:
+                self._hub.reply(session, wire.Staged(message.id, staged))
+                return
+        blocks = staging.blocks if staging is not None else []
+        event = ev.SchedulePut(
+            message.name, message.id, session.owner, message.spec, message.graph,
+            [*blocks, *(block.meta() for block in message.blocks)],
+            staging.number if staging is not None else NONE, staged, message.replace,
+        )  # fmt: skip
+        rejected, _ = self._hub.decide(event, now, [block.data for block in message.blocks])
+        now_known = self._hub.scheduler.ledger.schedules.get(message.name)
+        if staging is not None:
+            if now_known is not None and now_known.number == staging.number:
+                self._hub.stagings.drop(message.id)
+            else:
+                self._hub.unstage(message.id)
+        if rejected is None:
+            self._hub.reply(session, wire.Answer(message.request, 1))
+        else:
+            reply = wire.Rejected(rejected.code, rejected.text, request=message.request)
+            self._hub.reply(session, reply)
+
+    def _change_schedule(self, session: Session, message: wire.ChangeSchedule, now: Now) -> None:
+        known = self._hub.scheduler.ledger.schedules.get(message.name)
+        rejected, _ = self._hub.decide(ev.ScheduleChanged(message.name, message.verb, message.salt), now)
+        if rejected is not None or known is None:
+            why = rejected or act.Reject("unknown", f"there is no schedule {message.name!r}")
+            self._hub.reply(session, wire.Rejected(why.code, why.text, request=message.request))
+            return
+        made = [made_id(known.id, message.salt)] if message.verb == "run" else []
+        self._hub.reply(session, wire.Answer(message.request, 1, made=made))
+
+    def _schedules(self, ask: wire.Ask) -> wire.Answer | wire.Rejected:
+        """Answer with one schedule and its history, or with the rows of a page of all, by name."""
+        scheduler = self._hub.scheduler
+        schedules = scheduler.ledger.schedules
+        if ask.text:
+            known = schedules.get(ask.text)
+            if known is None:
+                text = f"there is no schedule {ask.text!r}: it is mistyped, was removed, or had finished"
+                return wire.Rejected("unknown", text, request=ask.request)
+            return wire.Answer(ask.request, 1, schedules=[scheduler.firing.view(known, whole=True)])
+        names = sorted(schedules)[ask.index : ask.index + ask.limit]
+        rows = [scheduler.firing.view(schedules[name], whole=False) for name in names]
+        return wire.Answer(ask.request, len(schedules), schedules=rows)

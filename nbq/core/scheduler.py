@@ -11,6 +11,8 @@ only after that, but for grants (``docs/adr/0003``). Never waits, sends, sleeps,
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from datetime import tzinfo
 from typing import assert_never
 
 from msgspec import Struct
@@ -46,6 +48,7 @@ from nbq.core.events import (
     Ticked,
     WaitsFor,
 )
+from nbq.core.firing import Firing, utc_alone
 from nbq.core.fleet import Engine
 from nbq.core.following import Following, expiry_s
 from nbq.core.granting import Granting
@@ -93,9 +96,12 @@ class Scheduler:
     Args:
         epoch: A number higher than in any earlier life of this hub's store; tokens begin with it.
         limits: The bounds.
+        zone: Finds a time zone by its name, or raises ValueError.
     """
 
-    def __init__(self, epoch: int, limits: Limits | None = None) -> None:
+    def __init__(
+        self, epoch: int, limits: Limits | None = None, zone: Callable[[str], tzinfo] = utc_alone
+    ) -> None:
         self.limits = limits or Limits()
         self.ledger = Ledger()
         self._deadlines = Deadlines()
@@ -106,6 +112,8 @@ class Scheduler:
         self._making = Making(self._decided, self._deadlines)
         elements = self.limits.elements
         self._outcomes = Outcomes(self._decided, self._ending, self._making.watch_expiry, elements)
+        retention_s = self.limits.retention_s
+        self.firing = Firing(self._decided, self._making, self._ending, zone, elements, retention_s)
         self.queues = self._granting.queues
 
     # -------------------------------------------------------------- what the hub calls
@@ -135,10 +143,7 @@ class Scheduler:
             case Began():
                 self._on_began(event)
             case Reported():
-                engine = self.ledger.fleet.engines.get(event.engine)
-                if engine is not None and engine.info is not None:
-                    self._hear(engine, now)
-                self._outcomes.take(event, now)
+                self._on_reported(event, now)
             case GaveBack():
                 self._on_gave_back(event, now)
             case SlotDied():
@@ -153,9 +158,9 @@ class Scheduler:
                 self._on_abort(event, now)
             case Ticked():
                 self._on_tick(now)
-            case (
-                Steering() | QueueSteered() | RateSet() | SchedulePut() | ScheduleChanged() | EngineResized()
-            ):
+            case SchedulePut() | ScheduleChanged():
+                self.firing.take(event, now)
+            case Steering() | QueueSteered() | RateSet() | EngineResized():
                 raise NotImplementedError
             case _:
                 assert_never(event)
@@ -186,6 +191,7 @@ class Scheduler:
                 self.ledger.wakes.append((run, node.number, 0, node.spec.size))
         finished = [(run.finished_s or 0.0, run.number) for run in self.ledger.runs.values() if not run.left]
         self.ledger.finished = deque(number for _, number in sorted(finished))
+        self.firing.recovered()
         self._following.settle(now)
         return self._decided.take()
 
@@ -194,9 +200,9 @@ class Scheduler:
         if self.ledger.wakes:
             return 0.0
         wait = self._deadlines.wait_s(now)
-        parked = self._granting.wait_s(now)
-        if parked is not None:
-            wait = min(wait, parked)
+        for other in (self._granting.wait_s(now), self.firing.wait_s(now)):
+            if other is not None:
+                wait = min(wait, other)
         return min(wait, _UNEVEN_TICK_S) if self.ledger.fleet.uneven() else wait
 
     def reserve(self) -> int:
@@ -331,6 +337,12 @@ class Scheduler:
                 self._lose(lease, lease.lo, lease.hi, now)
         self._disown(engine, event.held)
 
+    def _on_reported(self, event: Reported, now: Now) -> None:
+        engine = self.ledger.fleet.engines.get(event.engine)
+        if engine is not None and engine.info is not None:
+            self._hear(engine, now)
+        self._outcomes.take(event, now)
+
     def _hear(self, engine: Engine, now: Now) -> None:
         engine.heard_s = now.mono_s
         engine.deadline_s = now.mono_s + self.limits.lease_s
@@ -434,6 +446,7 @@ class Scheduler:
                         self._granting.add(run, node, a, b)
             else:
                 self._ending.revoke(run, node, lo, hi, "expired", "expired", now, held=False)
+        self.firing.tick(now)
         self._retain(now)
         self._following.settle(now)
         self._granting.dispatch(now)

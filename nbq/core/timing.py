@@ -89,7 +89,8 @@ class ScheduleSpec(Struct, frozen=True, omit_defaults=True):
         timing: When it fires.
         misfire: What becomes of missed fire times.
         overlap: What becomes of a fire time at which a run of it has not ended.
-        jitter_s: A run starts up to so much after its fire time, by chance that is the same for each hub.
+        jitter_s: A run starts up to so much after its fire time, but before the next, by chance that is the
+            same for each hub.
         start_s: No fire time before this.
         end_s: No fire time after this.
         max_runs: It is finished after so many runs.
@@ -149,6 +150,8 @@ class ScheduleState(Struct, frozen=True, array_like=True):
     late: int = 0
     history: list[Fire] = []
     finished_s: float | None = None
+    asked: list[tuple[float, bytes]] = []
+    """Those that wait and that somebody asked for, with the salts for the ids of their runs."""
 
 
 def calendar(timing: Cron) -> Calendar:

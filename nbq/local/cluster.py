@@ -34,6 +34,7 @@ from nbq.settings import Connection, temporary_dir
 from nbq.version import versions
 from nbq.waits import patiently
 from nbq.wire import Role
+from nbq.zones import zone
 
 __all__ = ["LocalClient", "LocalCluster"]
 
@@ -46,11 +47,11 @@ _UNSETTLED_TURNS = 16
 
 
 class _Scheduler(Scheduler):
-    """The scheduler, which also says when elements are due."""
+    """The scheduler, which also says when something is due."""
 
     def due_s(self, now: Now) -> float | None:
-        """Return in how many seconds an element is due, expires or may start; None if none ever is."""
-        waits = (self._deadlines.due_s(now), self._granting.wait_s(now))
+        """Return in how many seconds something is due, expires, may start or fires; None if nothing does."""
+        waits = (self._deadlines.due_s(now), self._granting.wait_s(now), self.firing.wait_s(now))
         return min((wait for wait in waits if wait is not None), default=None)
 
 
@@ -58,7 +59,7 @@ class _Hub(Hub):
     """The hub, with that scheduler."""
 
     def _make_scheduler(self, epoch: int, limits: Limits | None) -> _Scheduler:
-        self.deadlines = _Scheduler(epoch, limits)
+        self.deadlines = _Scheduler(epoch, limits, zone)
         return self.deadlines
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Set
 
 from nbq import wire
-from nbq.core.facts import Fact, Forgotten
+from nbq.core.facts import Fact, Forgotten, ScheduleRemoved
 from nbq.core.model import Now
 from nbq.errors import HubError, StoreError
 from nbq.journal import Batch
@@ -144,7 +144,7 @@ class MemoryStore:
         for name in [name for name, body in batch.saved.items() if not body]:
             del self._saved[name]
         for fact in batch.facts:
-            if isinstance(fact, Forgotten):
+            if isinstance(fact, Forgotten | ScheduleRemoved):
                 self._blocks.pop(fact.run, None)
 
     def block(self, run: int, number: int) -> bytes:

@@ -50,8 +50,8 @@ LAYERS = {
     "peers": "core.* forward transport wire",
     "answers": "core.* wire",
     "staging": "core.* peers wire",
-    "requests": "answers core.* peers wire",
-    "hub": "blobs core.* errors forward journal peers requests staging transport wire",
+    "requests": "answers core.* peers staging wire",
+    "hub": "blobs core.* errors forward journal peers requests staging transport wire zones",
     "serve": "blobs core.* errors hub journal security settings transport version wire",
     # Engines.
     "engines": "",
@@ -106,7 +106,7 @@ LAYERS = {
     "cluster": "client configuration errors security settings",
     # A whole cluster in one process, for apply(), eager mode and tests (docs/adr/0009).
     "local.*": "blobs canvas.* client configuration context core.* current engines.* errors hub journal link"
-    " local.* replica results resultsets settings tasks transport version waits wire",
+    " local.* replica results resultsets settings tasks transport version waits wire zones",
     "testing": "canvas.* local.* signals tasks",
     # What users reach all of it by.
     "": "*",

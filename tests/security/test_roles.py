@@ -10,6 +10,7 @@ import pytest
 from nbq import hub as module
 from nbq import wire
 from nbq.core.events import Outcome
+from nbq.core.timing import Every, ScheduleSpec
 from tests.security.loopback import BLOCK, ENGINE, FUNCTION, GRAPH, ROLES, RUN, Memory
 from tests.wire.samples import TO_HUB
 
@@ -40,12 +41,15 @@ ONE_OF_EACH: dict[type, Any] = {
     wire.Knows: wire.Knows(["evil"]),
     wire.Abort: wire.Abort(5, RUN),
     wire.Save: wire.Save(5, "evil", b"evil"),
+    wire.PutSchedule: wire.PutSchedule(5, "evil", bytes(16), ScheduleSpec(Every(1.0)), GRAPH, [BLOCK]),
+    wire.ChangeSchedule: wire.ChangeSchedule(5, "nightly", "remove", bytes(16)),
 }
 
 ALLOWED = {
     "client": {
         wire.Ping, wire.PutFunctions, wire.Stage, wire.Submit, wire.Watch, wire.Unwatch, wire.Cancel,
         wire.Forget, wire.Ask, wire.Upload, wire.Fetch, wire.Leaving, wire.Abort, wire.Save,
+        wire.PutSchedule, wire.ChangeSchedule,
     },
     "engine": {
         wire.Ping, wire.Report, wire.GaveBack, wire.Began, wire.SlotDied, wire.Beat, wire.NeedFunctions,
@@ -70,13 +74,14 @@ def state_of(memory: Memory) -> tuple[Any, ...]:
     }
     return (
         runs,
+        {name: (each.number, each.spec, each.state) for name, each in ledger.schedules.items()},
         hub.commits,
         sorted(ledger.leases),
         [(engine.info, engine.waiting) for engine in ledger.fleet.engines.values()],
         dict(memory.store.kept),
         sorted(path.name for path in memory.blobs.folder.iterdir()),
         memory.store.function(bytes(16)),
-        hub._stagings.get(RUN) is None and hub._stagings.get(bytes(16)) is None,
+        hub.stagings.get(RUN) is None and hub.stagings.get(bytes(16)) is None,
         [dict(session.watches) for session in hub.peers],
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from datetime import UTC
 from typing import Any
 
 import msgspec
@@ -72,6 +73,8 @@ def _plain(info: Any) -> st.SearchStrategy[Any]:
             return st.integers(low, min(high, high if info.le is None else info.le))
         case inspect.FloatType():
             return st.floats(info.ge, info.le, allow_nan=False)
+        case inspect.DateTimeType():
+            return st.datetimes(timezones=st.just(UTC))
         case inspect.BoolType():
             return st.booleans()
         case inspect.NoneType():
