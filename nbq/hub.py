@@ -151,6 +151,7 @@ class Hub:
         now = self._clock()
         wait_s = _FULL_WAIT_S if self.peers.waiting else self.scheduler.wait_s(now)
         wait_s = min(wait_s, timeout_s, max(0.0, self._beat_s + _BEAT_S - now.mono_s))
+        wait_s = min(wait_s, self._requests.followers.wait_s(now))
         if self._owed or self._batch:
             wait_s = min(wait_s, _IDLE_S)
         else:
@@ -161,6 +162,7 @@ class Hub:
             self._receive(arrival, now)
         self._notice_lost(now)
         self._handle(ev.Ticked(), now, [])
+        self._requests.look(now)
         self._send_leases()
         lull = not arrivals or now.mono_s - self._since_s > _LATEST_S
         if lull or self._is_due():

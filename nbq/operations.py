@@ -122,12 +122,16 @@ class EventFilter(Struct, frozen=True, array_like=True):
 
 
 class Follow(Struct, frozen=True, array_like=True, tag=27):
-    """Tell me what happens after number ``after`` (NONE: from now on). Answered by Events, once there are."""
+    """Tell me what happens after number ``after`` (NONE: from now on). Answered by Events, once there are.
+
+    Without ``wait`` it is answered at once. An answer may be empty, to say how far the hub has looked.
+    """
 
     request: int
     after: int
     filter: EventFilter = EventFilter()
     limit: Annotated[int, Meta(ge=1, le=10_000)] = 1000
+    wait: bool = True
 
 
 class Steer(Struct, frozen=True, array_like=True, tag=28):

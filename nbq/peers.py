@@ -89,6 +89,10 @@ class Peers:
         session = self._sessions.get(token)
         return session if session is not None and session.peer == peer else None
 
+    def has(self, session: Session) -> bool:
+        """Return whether a session still is one."""
+        return self._sessions.get(session.token) is session
+
     def engine(self, engine: bytes) -> Session | None:
         """Return the session of an engine, or None while it is away."""
         return self._engines.get(engine)

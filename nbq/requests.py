@@ -15,7 +15,8 @@ from nbq.core import events as ev
 from nbq.core.ids import made_id
 from nbq.core.model import NONE, Graph, Now
 from nbq.core.scheduler import Scheduler
-from nbq.peers import Session
+from nbq.followers import Followers
+from nbq.peers import Peers, Session
 from nbq.staging import Stagings
 
 __all__ = ["Face", "Requests"]
@@ -26,6 +27,7 @@ class Face(Protocol):
 
     scheduler: Scheduler
     stagings: Stagings
+    peers: Peers
 
     def missing_functions(self, graph: Graph) -> list[bytes]:
         """Return which functions that a graph names are not stored."""
@@ -65,6 +67,7 @@ class Requests:
         self._hub = hub
         self.rss: dict[bytes, int] = {}
         """Resident memory of engines in bytes, by their ids."""
+        self.followers = Followers(hub.scheduler.chronicle, hub.peers.has)
 
     def receive(self, session: Session, message: wire.Request, now: Now) -> None:
         """Take in a request; it may be answered later."""
@@ -84,6 +87,15 @@ class Requests:
                 self._put_schedule(session, message, now)
             case wire.ChangeSchedule():
                 self._change_schedule(session, message, now)
+            case wire.Follow():
+                events = self.followers.take(session, message)
+                if events is not None:
+                    self._hub.reply(session, events)
+
+    def look(self, now: Now) -> None:
+        """Answer what has waited for something to happen that has happened."""
+        for session, events in self.followers.answers(now):
+            self._hub.reply(session, events)
 
     def _answer(self, session: Session, ask: wire.Ask, now: Now) -> wire.Answer | wire.Found | wire.Rejected:
         if ask.what == "saved":

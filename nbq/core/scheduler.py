@@ -105,7 +105,8 @@ class Scheduler:
         self.limits = limits or Limits()
         self.ledger = Ledger()
         self._deadlines = Deadlines()
-        self._decided = Decided(self.ledger)
+        self._decided = Decided(self.ledger, epoch)
+        self.chronicle = self._decided.chronicle
         self._granting = Granting(self._decided, epoch)
         self._ending = Ending(self._decided, self._granting)
         self._following = Following(self._decided, self._granting, self._ending, self._deadlines)
@@ -125,6 +126,7 @@ class Scheduler:
             The facts, already applied, to be committed together; and the actions to be performed
             after that.
         """
+        self.chronicle.now_s = now.wall_s
         match event:
             case Submitted():
                 self._on_submitted(event, now)
@@ -180,6 +182,7 @@ class Scheduler:
         decided anew and can start at once.
         """
         self.ledger.wakes.clear()
+        self.chronicle.now_s = now.wall_s
         for engine in list(self.ledger.fleet.engines.values()):
             if not engine.leases:
                 self.ledger.fleet.drop(engine)
@@ -296,8 +299,11 @@ class Scheduler:
 
     def _on_joined(self, event: EngineJoined, now: Now) -> None:
         engine = self.ledger.fleet.engine(event.engine)
+        again = engine.info is not None and not engine.gone
         engine.info = event.info
         engine.gone = engine.leaving = False
+        if not again:
+            self.chronicle.engine("engine-joined", engine, f"{event.info.slots} slots on {event.info.host}")
         engine.recalled_s = None
         engine.waiting = 0
         self._hear(engine, now)
@@ -323,6 +329,8 @@ class Scheduler:
     def _on_leaving(self, event: EngineLeaving) -> None:
         engine = self.ledger.fleet.engines.get(event.engine)
         if engine is not None:
+            if not engine.leaving:
+                self.chronicle.engine("engine-drained", engine, "it takes nothing more, and ends")
             engine.leaving = True
             self.ledger.fleet.note(engine)
 
@@ -356,14 +364,21 @@ class Scheduler:
         for token, index in event.running:
             lease = self.ledger.leases.get(token)
             if lease is not None and lease.engine == event.engine and lease.covers(index, index + 1):
-                lease.run.nodes[lease.node].state[index] = State.STARTED
+                self._seen_running(lease, index)
+
+    def _seen_running(self, lease: Lease, index: int) -> None:
+        node = lease.run.nodes[lease.node]
+        if node.state[index] != State.STARTED:
+            node.state[index] = State.STARTED
+            self.chronicle.started(lease.run, node, index, self.ledger.fleet.engines[lease.engine])
 
     def _on_noted(self, event: Noted) -> None:
         lease = self.ledger.leases.get(event.token)
         if lease is not None and lease.engine == event.engine and lease.covers(event.index, event.index + 1):
-            node = lease.run.nodes[lease.node]
-            node.state[event.index] = State.STARTED
+            self._seen_running(lease, event.index)
+            node, engine = lease.run.nodes[lease.node], self.ledger.fleet.engines[lease.engine]
             node.sparse.notes[event.index] = event.state, event.meta
+            self.chronicle.progress(lease.run, node, event.index, engine, event.state)
 
     def _on_waits(self, event: WaitsFor) -> None:
         engine = self.ledger.fleet.engines.get(event.engine)
@@ -390,6 +405,9 @@ class Scheduler:
         for a, b in reversed(list(lease.ranges(lo, hi))):
             self._decided.emit(f.Returned(run.number, node.number, a, b, lease.token, lost=lost))
             self._queue_again(run, node, a, b, now)
+            if lost and node.state[a] == State.QUEUED:
+                engine = self.ledger.fleet.engines.get(lease.engine)
+                self.chronicle.again(run, node, a, b, engine, "its engine was lost")
 
     def _lose(self, lease: Lease, lo: int, hi: int, now: Now, *, begun: bool = False) -> None:
         """The engine of a lease does not have it (any more): it runs again, unless that could be twice.
@@ -426,6 +444,9 @@ class Scheduler:
             self._ending.fail(run, node, index, index + 1, "lost", text, now)
         elif deaths < _POISON_DEATHS:
             self._queue_again(run, node, index, index + 1, now)
+            if node.state[index] == State.QUEUED:
+                engine = self.ledger.fleet.engines.get(event.engine)
+                self.chronicle.again(run, node, index, index + 1, engine, event.text)
         else:
             text = f"it started in {deaths} slots that died; the last: {event.text}"
             self._ending.fail(run, node, index, index + 1, "lost", text, now)
@@ -460,6 +481,9 @@ class Scheduler:
         if engine.deadline_s > now.mono_s:
             self._deadlines.watch_engine(engine.deadline_s, engine.id)
             return
+        if engine.info is not None and not (engine.leaving and engine.gone and not engine.leases):
+            silent_s = now.mono_s - engine.heard_s
+            self.chronicle.engine("engine-lost", engine, f"not heard for {silent_s:.1f} s")
         for lease in reversed(list(engine.leases.values())):
             self._lose(lease, lease.lo, lease.hi, now, begun=True)
         self.ledger.fleet.drop(engine)

@@ -50,7 +50,8 @@ LAYERS = {
     "peers": "core.* forward transport wire",
     "answers": "core.* wire",
     "staging": "core.* peers wire",
-    "requests": "answers core.* peers staging wire",
+    "followers": "core.* peers wire",
+    "requests": "answers core.* followers peers staging wire",
     "hub": "blobs core.* errors forward journal peers requests staging transport wire zones",
     "serve": "blobs core.* errors hub journal security settings transport version wire",
     # Engines.

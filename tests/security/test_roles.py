@@ -41,6 +41,7 @@ ONE_OF_EACH: dict[type, Any] = {
     wire.Knows: wire.Knows(["evil"]),
     wire.Abort: wire.Abort(5, RUN),
     wire.Save: wire.Save(5, "evil", b"evil"),
+    wire.Follow: wire.Follow(5, 0),
     wire.PutSchedule: wire.PutSchedule(5, "evil", bytes(16), ScheduleSpec(Every(1.0)), GRAPH, [BLOCK]),
     wire.ChangeSchedule: wire.ChangeSchedule(5, "nightly", "remove", bytes(16)),
 }
@@ -48,14 +49,14 @@ ONE_OF_EACH: dict[type, Any] = {
 ALLOWED = {
     "client": {
         wire.Ping, wire.PutFunctions, wire.Stage, wire.Submit, wire.Watch, wire.Unwatch, wire.Cancel,
-        wire.Forget, wire.Ask, wire.Upload, wire.Fetch, wire.Leaving, wire.Abort, wire.Save,
+        wire.Forget, wire.Ask, wire.Upload, wire.Fetch, wire.Leaving, wire.Abort, wire.Save, wire.Follow,
         wire.PutSchedule, wire.ChangeSchedule,
     },
     "engine": {
         wire.Ping, wire.Report, wire.GaveBack, wire.Began, wire.SlotDied, wire.Beat, wire.NeedFunctions,
         wire.Upload, wire.Fetch, wire.Leaving, wire.Note, wire.Waiting, wire.Knows,
     },
-    "viewer": {wire.Ping, wire.Ask, wire.Leaving},
+    "viewer": {wire.Ping, wire.Ask, wire.Follow, wire.Leaving},
 }  # fmt: skip
 """Written out once more: whoever changes what a role may do has to change it here as well."""
 
