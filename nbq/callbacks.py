@@ -12,16 +12,27 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from nbq.errors import NbqError
-from nbq.replica import Replica
 
-__all__ = ["Callbacks", "future_of"]
+__all__ = ["Awaited", "Callbacks", "future_of"]
+
+
+class Awaited(Protocol):
+    """What somebody waits for: a run's replica, or a request."""
+
+    @property
+    def run(self) -> bytes:
+        """Return its name."""
+        ...
+
+    error: NbqError | None
+    """Why nothing more can be known of it."""
 
 
 class _Call(NamedTuple):
-    replica: Replica
+    replica: Awaited
     done: Callable[[], object]
     callback: Callable[[], object]
 
@@ -56,7 +67,7 @@ class Callbacks:
                 if rest:
                     self._followers[run] = rest
 
-    def add(self, replica: Replica, done: Callable[[], object], callback: Callable[[], object]) -> None:
+    def add(self, replica: Awaited, done: Callable[[], object], callback: Callable[[], object]) -> None:
         """Call a function once something holds of a run or the run has an error; if so now, at once."""
         call = _Call(replica, done, callback)
         with self._changed:

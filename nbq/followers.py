@@ -1,7 +1,7 @@
 """Who waits to hear what happens: long polls, each answered when there is something for it.
 
 An answer says how far the hub has looked, so that whoever asks again goes on there. What a peer does not
-fetch in time is not kept for it, but counted. Sends nothing itself, and knows what time it is only from others.
+fetch in time is not kept for it, but counted. Sends nothing, and reads no clock.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Followers"]
 _PAUSE_S = 0.05
 """A session is answered at most so often."""
 _WAITING = 64
-"""How many polls of a session may wait; the oldest makes room, and is asked anew by whoever still wants it."""
+"""How many polls of a session may wait; the oldest makes room, and is sent again if it is still wanted."""
 _BYTES = 512 * 1024
 _LOOKED = 1000
 """After so many numbers in which there was nothing for it, a poll is answered without events."""

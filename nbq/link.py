@@ -20,10 +20,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-import msgspec
-
 from nbq import payload, wire
-from nbq.asking import Asking, M
+from nbq.asking import Asking
 from nbq.batch import Batch, Minter, PlannedRun, Sealer, stage
 from nbq.bulk import BlobTraffic, HeldRuns
 from nbq.callbacks import Callbacks, future_of
@@ -40,6 +38,7 @@ from nbq.errors import (
     refusal,
 )
 from nbq.interrupts import Interrupts
+from nbq.posting import Posting, name_of
 from nbq.replica import Replica
 from nbq.session import Accepted, Answered, ClientSession, Connected, Ended, Event, Lost, RunRefused
 from nbq.settings import Connection, refresh_endpoints, temporary_dir
@@ -65,7 +64,7 @@ _UNACKNOWLEDGED_BYTES = 512 * 1024 * 1024
 _CLOSED = "this client is closed, or belongs to the parent process: call nbq.connect() here"
 
 
-class Link(Asking):
+class Link(Posting, Asking):
     """One client's connection to a hub.
 
     Args:
@@ -295,6 +294,7 @@ class Link(Asking):
                 return replica
             case Answered():
                 self._answers[event.request] = event.answer
+                self._callbacks.touch(name_of(event.request), NONE)
         return None
 
     def _on_refused(self, event: RunRefused) -> Replica | None:
@@ -364,12 +364,6 @@ class Link(Asking):
             raise UsageError(f"a {self.connection.role} key cannot submit: use client.json")
         if self._session.unacknowledged_bytes > _UNACKNOWLEDGED_BYTES:
             self._until(lambda: self._session.unacknowledged_bytes <= _UNACKNOWLEDGED_BYTES, None)
-
-    def _check_client(self) -> None:
-        """Check that this key may read and change runs, not only look at them."""
-        if self.connection.role != "client":
-            text = f"a {self.connection.role} key cannot read values, cancel or forget: use client.json"
-            raise UsageError(text)
 
     def add_call(
         self, task: str, function: bytes, data: bytes, call: payload.Element, options: Options,
@@ -487,7 +481,7 @@ class Link(Asking):
     def call_when(self, replica: Replica, done: Callable[[], object], callback: Callable[[], object]) -> None:
         """Call a function once something holds of a run, or nothing more can be known of it."""
         self._excuse(replica, done)
-        self._callbacks.add(replica, done, callback)
+        self._call_when(replica, done, callback)
 
     def future(self, replica: Replica, done: Callable[[], object]) -> asyncio.Future[None]:
         """Return a future of the running event loop that is done when something holds of a run."""
@@ -520,6 +514,11 @@ class Link(Asking):
             if not done() and (self.closed or self._lost is not None):
                 replica.error = replica.error or self._lost or UsageError(_CLOSED)
 
+    def accepted(self, replica: Replica) -> None:
+        """Wait until the hub has acknowledged a run; raises as ``wait``."""
+        self.graph(replica)
+        self.wait(replica, lambda: replica.accepted, None)
+
     def _content(self, block: wire.Block) -> bytes | mmap.mmap:
         """Return a block's content; a file of a hub elsewhere is fetched first, and not kept."""
         name = block.blob
@@ -537,47 +536,6 @@ class Link(Asking):
             content = payload.map_blob(self._temporary, name)
             (self._temporary / name).unlink()
         return content
-
-    # -------------------------------------------------------------- asking
-
-    def ask(self, message: M, timeout: float = _ASK_S) -> wire.ToPeer:
-        """Send a request and wait for its answer.
-
-        Raises:
-            UnknownResult: The hub has no such run or task (any more).
-            Refused: The hub did not do it.
-            HubUnreachable: There was no answer in time.
-            UsageError: This key may only look.
-        """
-        if not isinstance(message, wire.Ask | wire.Follow):
-            self._check_client()
-        with self._lock:
-            self._close_batch()
-            request = self._session.next_request()
-            numbered: M = msgspec.structs.replace(message, request=request)
-            self._session.ask(numbered, self._clock())
-        try:
-            self._until(lambda: request in self._answers, timeout)
-        finally:
-            with self._lock:
-                self._session.drop_request(request)
-                answer = self._answers.pop(request, None)
-        if answer is None:
-            raise HubUnreachable(f"the hub did not answer within {timeout:g} s")
-        if isinstance(answer, wire.Rejected):
-            raise refusal(answer.code, answer.text)
-        return answer
-
-    def answer(self, message: M) -> wire.Answer:
-        """Send a request and return its answer; raises as ``ask``."""
-        answer = self.ask(message)
-        assert isinstance(answer, wire.Answer)
-        return answer
-
-    def accepted(self, replica: Replica) -> None:
-        """Wait until the hub has acknowledged a run; raises as ``wait``."""
-        self.graph(replica)
-        self.wait(replica, lambda: replica.accepted, None)
 
     # -------------------------------------------------------------- ending
 

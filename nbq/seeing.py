@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from nbq import wire
 from nbq.core.views import ClusterView, ElementView, EngineView, QueueView, RunView
+from nbq.eventstream import Streaming
 from nbq.link import Link
 
 __all__ = ["Seeing"]
 
 
-class Seeing:
+class Seeing(Streaming):
     """The questions of a client."""
 
     _link: Link

@@ -16,6 +16,7 @@ import click
 from nbq.cli.act import call, cancel, key
 from nbq.cli.demo import demo
 from nbq.cli.doctor import doctor
+from nbq.cli.events import events
 from nbq.cli.look import result, status, tasks
 from nbq.cli.serve import engine, hub
 from nbq.cli.show import escaped, print_json
@@ -42,7 +43,7 @@ def nbq() -> None:
     """
 
 
-for command in (hub, engine, status, tasks, result, call, cancel, key, demo, doctor):
+for command in (hub, engine, status, tasks, result, events, call, cancel, key, demo, doctor):
     nbq.add_command(command)
 
 

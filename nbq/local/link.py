@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from nbq.callbacks import Awaited
 from nbq.core.model import NONE, Graph
 from nbq.errors import NbqError, UsageError
 from nbq.link import Link
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalLink"]
 
-_Awaited = tuple[Replica, Callable[[], object]]
-"""A run, and what has to hold of it."""
+_Waiting = tuple[Awaited, Callable[[], object]]
+"""A run or request, and what has to hold of it."""
 
 
 class LocalLink(Link):
@@ -44,7 +45,7 @@ class LocalLink(Link):
         self._cluster = cluster
         self.latest = b""
         """The run that was submitted last."""
-        self._awaited: WeakKeyDictionary[AbstractEventLoop, list[_Awaited]] = WeakKeyDictionary()
+        self._awaited: WeakKeyDictionary[AbstractEventLoop, list[_Waiting]] = WeakKeyDictionary()
         """By event loop: what its coroutines wait for."""
         self._clock = cluster.clock.read_s
         self._folder = lambda kind: cluster.folder / kind  # all blobs are in the hub's
@@ -73,18 +74,20 @@ class LocalLink(Link):
     def _watch_hub(self, now_s: float) -> None:
         """Do nothing: the hub is here, however far the clock was moved."""
 
-    def call_when(self, replica: Replica, done: Callable[[], object], callback: Callable[[], object]) -> None:
-        """Call a function once something holds of a run.
+    def _call_when(
+        self, awaited: Awaited, done: Callable[[], object], callback: Callable[[], object]
+    ) -> None:
+        """Call a function once something holds.
 
         While the caller's event loop runs, the cluster goes on between its other steps.
         """
-        super().call_when(replica, done, callback)
+        super()._call_when(awaited, done, callback)
         loop = asyncio._get_running_loop()
-        if loop is None or done() or replica.error is not None:
+        if loop is None or done() or awaited.error is not None:
             return
-        awaited = self._awaited.setdefault(loop, [])
-        awaited.append((replica, done))
-        if len(awaited) == 1:
+        waiting = self._awaited.setdefault(loop, [])
+        waiting.append((awaited, done))
+        if len(waiting) == 1:
             loop.call_soon(self._go_on, loop, self._clock() + MOMENT_S)
 
     def _go_on(self, loop: AbstractEventLoop, until_s: float | None) -> None:

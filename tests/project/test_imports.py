@@ -91,23 +91,26 @@ LAYERS = {
     "batch": "canvas.* core.* errors frames functions payload replica tasks wire",
     "interrupts": "",
     "waits": "",
-    "callbacks": "errors replica",
+    "callbacks": "errors",
+    "posting": "asking callbacks core.* errors session settings waits wire",
     "asking": "blocks core.* errors replica stores.* wire",
-    "link": "asking batch bulk callbacks core.* errors interrupts payload replica session settings transport"
-    " version waits wire",
+    "link": "asking batch bulk callbacks core.* errors interrupts payload posting replica session settings"
+    " transport version waits wire",
+    "eventstream": "core.* errors link posting wire",
     "walks": "core.* errors",
     "results": "canvas.* core.* current errors link members replica resultsets walks wire",
     "ends": "core.* errors link replica",
     "members": "canvas.* core.* ends errors link replica results resultsets",
     "resultsets": "callbacks canvas.* core.* current ends errors link members replica results walks waits",
-    "seeing": "core.* link wire",
+    "seeing": "core.* eventstream link wire",
     "steering": "core.* results resultsets seeing wire",
     "client": "batch canvas.* configuration context core.* current errors functions link payload"
     " publishing results resultsets routes settings signals steering stores.* tasks wire",
     "cluster": "client configuration errors security settings",
     # A whole cluster in one process, for apply(), eager mode and tests (docs/adr/0009).
-    "local.*": "blobs canvas.* client configuration context core.* current engines.* errors hub journal link"
-    " local.* replica results resultsets settings tasks transport version waits wire zones",
+    "local.*": "blobs callbacks canvas.* client configuration context core.* current engines.* errors hub"
+    " journal link local.* replica results resultsets settings tasks transport version waits wire"
+    " zones",
     "testing": "canvas.* local.* signals tasks",
     # What users reach all of it by.
     "": "*",
