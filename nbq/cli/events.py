@@ -118,5 +118,5 @@ def _text(event: Event) -> str:
     labelled = f" [{event.label}]" if event.label else ""
     where = f" on {event.engine}" if event.engine and event.engine != event.id else ""
     why = f": {event.text}" if event.text else ""
-    line = f"{time_text(event.at.timestamp())}  {event.seq}  {event.kind:<15} {what}{count}{labelled}{where}{why}"
-    return escaped(line)
+    at = time_text(event.at.timestamp())
+    return escaped(f"{at}  {event.seq}  {event.kind:<15}  {what}{count}{labelled}{where}{why}")
