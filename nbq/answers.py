@@ -5,6 +5,7 @@ from __future__ import annotations
 from nbq import wire
 from nbq.core import queries
 from nbq.core.model import Now
+from nbq.core.runs import Run
 from nbq.core.scheduler import Scheduler
 from nbq.core.views import ClusterView
 
@@ -13,35 +14,51 @@ __all__ = ["answer", "cluster"]
 
 def answer(scheduler: Scheduler, ask: wire.Ask, owner: str) -> wire.Answer | wire.Found | wire.Rejected:
     """Return the answer to a question about runs and elements; ``owner`` is the key of who asks."""
-    unknown = wire.Rejected(
+    match ask.what:
+        case "runs":
+            rows, resume = queries.runs(scheduler, _wanted(ask, owner), ask.limit, ask.resume)
+            return wire.Answer(ask.request, len(rows), runs=rows, resume=resume)
+        case "tasks":
+            found, resume = queries.tasks(scheduler, _wanted(ask, owner), ask.limit, ask.resume)
+            return wire.Answer(ask.request, len(found), elements=found, resume=resume)
+        case "find" | "run":
+            place = queries.find(scheduler, ask.text)
+            return _unknown(ask) if place is None else _found(ask, *place)
+    return _of_run(scheduler, ask) or _unknown(ask)
+
+
+def _found(ask: wire.Ask, run: Run, node: int, index: int) -> wire.Answer | wire.Found:
+    if ask.what == "run":
+        return wire.Answer(ask.request, 1, runs=[queries.row(run, node, index)])
+    return wire.Found(ask.request, run.id, run.graph, run.at_s, node, index)
+
+
+def _of_run(scheduler: Scheduler, ask: wire.Ask) -> wire.Answer | None:
+    """Return the answer to a question about a run that is named by its id, if there is such a run."""
+    run = scheduler.ledger.by_id.get(ask.run)
+    if run is None:
+        return None
+    if ask.what == "nodes":
+        return wire.Answer(ask.request, nodes=[queries.count_states([node]) for node in run.nodes])
+    if ask.node >= len(run.nodes) or ask.index >= run.nodes[ask.node].spec.size:
+        return None
+    view = queries.element(run, ask.node, ask.index, scheduler.ledger.fleet)
+    return wire.Answer(ask.request, 1, elements=[view], note=queries.note(run, ask.node, ask.index))
+
+
+def _unknown(ask: wire.Ask) -> wire.Rejected:
+    return wire.Rejected(
         "unknown",
         f"the hub has no run or task {ask.text or ask.run.hex()!r}: it is mistyped, of another hub, or was "
         "forgotten (results are kept for result_expires seconds)",
         request=ask.request,
     )
-    match ask.what:
-        case "runs":
-            rows = queries.runs(scheduler, ask.text, owner if ask.mine else "", ask.limit)
-            return wire.Answer(ask.request, len(rows), runs=rows)
-        case "tasks":
-            found = queries.tasks(scheduler, ask.text, ask.state, ask.limit)
-            return wire.Answer(ask.request, len(found), elements=found)
-        case "find":
-            place = queries.find(scheduler, ask.text)
-            if place is None:
-                return unknown
-            run, node, index = place
-            return wire.Found(ask.request, run.id, run.graph, run.at_s, node, index)
-    known = scheduler.ledger.by_id.get(ask.run)
-    if known is None:
-        return unknown
-    if ask.what == "nodes":
-        return wire.Answer(ask.request, nodes=[queries.count_states([node]) for node in known.nodes])
-    if ask.node >= len(known.nodes) or ask.index >= known.nodes[ask.node].spec.size:
-        return unknown
-    view = queries.element(known, ask.node, ask.index, scheduler.ledger.fleet)
-    shown = queries.note(known, ask.node, ask.index)
-    return wire.Answer(ask.request, 1, elements=[view], note=shown)
+
+
+def _wanted(ask: wire.Ask, owner: str) -> queries.Wanted:
+    return queries.Wanted(
+        ask.text, ask.state, ask.queue, ask.label, ask.since_s, owner if ask.mine else "", ask.run
+    )
 
 
 def cluster(
@@ -61,5 +78,5 @@ def cluster(
         {**about, **counts},
         queries.engines(scheduler, now, rss),
         queries.queues(scheduler),
-        queries.totals(ledger),
+        queries.totals(scheduler),
     )

@@ -6,6 +6,7 @@ All input and output is the ``Link``'s; nothing here touches a socket or a threa
 from __future__ import annotations
 
 import atexit
+import inspect
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -257,22 +258,27 @@ class Client(Steering):
         way = self._router().way(task, args, kwargs, options)
         return self._submit_call(task, name, args, kwargs, way, given_id(task_id) if task_id else None)
 
-    def submit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> AsyncResult:
+    def submit(
+        self, function: Callable[..., Any], *args: Any, label: str | None = None, **kwargs: Any
+    ) -> AsyncResult:
         """Submit a call of a plain function or a task; returns without waiting for anything.
 
         Args:
             function: The function or task.
             args: Its positional arguments.
+            label: A word by which it is found and cancelled (the option of this name).
             kwargs: Its keyword arguments.
 
         Raises:
             NotSerializable: The function or an argument cannot be serialised.
+            UsageError: The function has a parameter ``label``, and it cannot be told what is meant.
         """
+        options = {} if label is None else _labelled(function, label)
         if isinstance(function, Task):
-            return self.submit_task(function, args, kwargs, {})
+            return self.submit_task(function, args, kwargs, options)
         self._link.check_usable()
         name = _name(function)
-        way = self._router().way(name, args, kwargs, {})
+        way = self._router().way(name, args, kwargs, options)
         return self._submit_call(function, name, args, kwargs, way, None)
 
     def _submit_call(
@@ -464,6 +470,20 @@ class Client(Steering):
 
 def _name(function: Callable[..., Any]) -> str:
     return str(getattr(function, "__qualname__", type(function).__qualname__))
+
+
+def _labelled(function: Callable[..., Any], label: str) -> dict[str, Any]:
+    """Return a label as the options of a call."""
+    try:
+        own = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        own = {}  # one written in C that does not say
+    if "label" in own:
+        raise UsageError(
+            f"{_name(function)} has a parameter label, and submit(label=...) labels the call: give it by its "
+            "place, or use functools.partial; apply_async(args, kwargs, label=...) takes both"
+        )
+    return {"label": label}
 
 
 def _noted(result: R, client: ClientOptions) -> R:

@@ -58,15 +58,18 @@ class Ask(Struct, frozen=True, array_like=True, tag=10):
     Args:
         what: ``find`` (``text`` is an id), ``cluster``, ``runs``, ``tasks``, ``nodes`` (of ``run``: how
             many elements are in each state), ``element``, ``saved`` (``text`` is an id), ``explain`` (why an
-            element is where it is), ``run`` (the row of ``run``) or ``schedules`` (``text`` is a name).
+            element, group or run is where it is; ``text`` is its id), ``run`` (the row of the run, or
+            separate call, that ``text`` is the id of or of a part of) or ``schedules`` (``text`` is a name).
         text: An id; or for ``runs``, ``tasks`` and ``schedules`` a name to look for ("" for all).
         limit: How many rows at most, newest first.
-        state: For ``tasks``: only elements in this state ("" for all).
+        state: For ``tasks``: only elements in this state ("" for all); for ``runs``: only those with some.
         mine: For ``runs``: only runs submitted with the key of who asks.
-        run, node, index: For ``nodes``, ``element``, ``explain`` and ``run``. For ``schedules``, ``index``
-            is how many to leave out; all are ordered by name, and counted in the answer.
+        run, node, index: For ``nodes`` and ``element``; ``run`` also for ``tasks``: only those of it. For
+            ``schedules``, ``index`` is how many to leave out; all are ordered by name, and counted in the
+            answer.
         queue, label, since_s: For ``tasks`` and ``runs``: only those of this queue and label, and of runs
             that were accepted since.
+        resume: For ``tasks`` and ``runs``: where to go on, as the Answer before said.
     """
 
     request: int
@@ -83,6 +86,7 @@ class Ask(Struct, frozen=True, array_like=True, tag=10):
     queue: Annotated[str, Meta(max_length=200)] = ""
     label: Annotated[str, Meta(max_length=200)] = ""
     since_s: float | None = None
+    resume: Annotated[list[Annotated[int, Meta(ge=0)]], Meta(max_length=2)] = []
 
 
 class PutSchedule(Struct, frozen=True, array_like=True, tag=25):
@@ -206,6 +210,8 @@ class Answer(Struct, frozen=True, array_like=True, tag=108):
     schedules: list[ScheduleView] = []
     made: list[_Id] = []
     """The runs that the hub made at a request."""
+    resume: list[int] = []
+    """Where to go on, if there was too much to look at for one answer: ask again with it for what follows."""
 
 
 class Events(Struct, frozen=True, array_like=True, tag=122):

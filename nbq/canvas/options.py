@@ -34,6 +34,7 @@ __all__ = [
     "current_defaults",
     "given_id",
     "holds",
+    "instant",
     "listed",
     "merge",
     "run_options",
@@ -54,8 +55,8 @@ EXIT_OPTIONS = frozenset({"link", "task_id"})
 _CLIENT = frozenset({"add_to_parent", "compression", "headers", "retry", "retry_policy", "serializer"})
 _SECONDS = frozenset({"cancel_grace", "countdown", "expires", "soft_time_limit", "time_limit"})
 _PLAIN = frozenset({
-    "acks_late", "fail_fast", "ignore_result", "priority", "queue", "rate_limit", "result_compression",
-    "result_serializer", "shadow",
+    "acks_late", "fail_fast", "ignore_result", "label", "priority", "queue", "rate_limit",
+    "result_compression", "result_serializer", "shadow",
 })  # fmt: skip
 
 OPTION_NAMES = CALL_OPTIONS | ENTRY_OPTIONS | _CLIENT | _SECONDS | _PLAIN
@@ -72,7 +73,7 @@ _ELSEWHERE = {
 }
 """Options of Celery that mean nothing here, and what to write instead."""
 
-_ID_LIMIT = 200
+_ID_LIMIT = _LABEL_LIMIT = 200
 _RATE = re.compile(r"(\d+(?:\.\d+)?)(?:/([smh]))?")
 _PERIODS = {None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -247,13 +248,15 @@ def run_options(options: Mapping[str, Any]) -> Options:
         if value is None or name in CALL_OPTIONS or name in _CLIENT:
             continue
         if name == "eta":
-            fields["eta_s"] = _instant(name, value)
+            fields["eta_s"] = instant(name, value)
         elif name == "expires" and isinstance(value, datetime | str):
-            fields["expires_at_s"] = _instant(name, value)
+            fields["expires_at_s"] = instant(name, value)
         elif name in _SECONDS:
             fields[f"{name}_s"] = _seconds(name, value)
         elif name == "rate_limit":
             fields[name] = _rate(value)
+        elif name == "label":
+            fields[name] = _label(value)
         else:
             fields[name] = value
     soft, hard = fields.get("soft_time_limit_s"), fields.get("time_limit_s")
@@ -287,6 +290,15 @@ def given_id(value: object) -> str:
     return value
 
 
+def _label(value: object) -> str:
+    """Return a label: it is shown in tables and looked for, so it is one line of what can be seen."""
+    if not isinstance(value, str) or not 1 <= len(value) <= _LABEL_LIMIT or not value.isprintable():
+        raise InvalidSignature(
+            f"label must be a text of 1 to {_LABEL_LIMIT} printable characters, not {value!r}"
+        )
+    return value
+
+
 def _converted(fields: dict[str, Any], kind: type[T]) -> T:
     try:
         return msgspec.convert(fields, kind)
@@ -294,7 +306,12 @@ def _converted(fields: dict[str, Any], kind: type[T]) -> T:
         raise InvalidSignature(f"an option does not fit: {error}") from None
 
 
-def _instant(name: str, value: object) -> float:
+def instant(name: str, value: object) -> float:
+    """Return the Unix time that a datetime, or its ISO text, means; without a zone in the configured one.
+
+    Raises:
+        InvalidSignature: It is neither, or has no zone and none is configured; the text says ``name``.
+    """
     given = value
     if isinstance(value, str):
         try:

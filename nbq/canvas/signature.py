@@ -234,7 +234,7 @@ class Canvas:
                 follows (``link``, ``link_error``, ``fail_fast``), what is kept (``ignore_result``,
                 ``acks_late``), how it is sent (``serializer``, ``compression``, ``result_serializer``,
                 ``result_compression``, ``headers``, ``retry``, ``retry_policy``) and what it is called
-                (``task_id``, ``shadow``, ``add_to_parent``).
+                (``task_id``, ``shadow``, ``label``, ``add_to_parent``).
 
         Raises:
             InvalidSignature: A task takes no such arguments, or an option does not exist or fit.

@@ -12,6 +12,7 @@ from nbq.core.runs import Node, Run, spans
 __all__ = ["Ending"]
 
 _HELD = (State.LEASED, State.STARTED)
+_LATER = (State.QUEUED, State.SCHEDULED, State.RETRY)
 _FREE = (State.WAITING, State.SCHEDULED, State.RETRY, State.QUEUED)
 
 
@@ -47,8 +48,8 @@ class Ending:
             if skipped and code == "expired":
                 continue  # it may never be called for; if it is, it expires then
             for a, b in list(spans(node.state, lo, hi, value)):
-                if value == State.QUEUED:
-                    self._granting.removed(node, b - a)
+                if value in _LATER:
+                    self._granting.removed(node, b - a, value)
                 elif value in _HELD:
                     for engine, token, c, d in self._open(run, node, a, b):
                         self._decided.act(Interrupt(engine, token, c, d))

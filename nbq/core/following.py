@@ -231,7 +231,7 @@ class Following:
         if max(until_eta_s, wait_s) <= 0:
             self._granting.add(run, node, lo, hi)
             return
-        node.state[lo:hi] = bytes([state]) * (hi - lo)
+        self._granting.later(node, lo, hi, state)
         due = ("due", run.number, node.number, lo, hi)
         if until_eta_s > wait_s:
             self._deadlines.at_wall(now.wall_s + until_eta_s, due)

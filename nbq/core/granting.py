@@ -83,15 +83,32 @@ class Granting:
         """Queue elements."""
         node.state[lo:hi] = bytes([State.QUEUED]) * (hi - lo)
         options = node.spec.options
-        queue = self.queues.get(options.queue)
-        if queue is None:
-            queue = self.queues[options.queue] = ReadyQueue(options.queue)
+        queue = self._queue(options.queue)
         queue.queued += hi - lo
         queue.push(options.priority, ReadyRange(run.number, node.number, lo, hi), front=front)
 
-    def removed(self, node: Node, count: int) -> None:
-        """Take notice that queued elements of a node are queued no longer."""
-        self.queues[node.spec.options.queue].queued -= count
+    def _queue(self, name: str) -> ReadyQueue:
+        queue = self.queues.get(name)
+        if queue is None:
+            queue = self.queues[name] = ReadyQueue(name)
+        return queue
+
+    def later(self, node: Node, lo: int, hi: int, state: State) -> None:
+        """Take notice that elements are to be queued at a time: SCHEDULED or RETRY."""
+        node.state[lo:hi] = bytes([state]) * (hi - lo)
+        self._count(self._queue(node.spec.options.queue), state, hi - lo)
+
+    def removed(self, node: Node, count: int, state: State = State.QUEUED) -> None:
+        """Take notice that elements of a node are in a state no longer: QUEUED, SCHEDULED or RETRY."""
+        self._count(self.queues[node.spec.options.queue], state, -count)
+
+    def _count(self, queue: ReadyQueue, state: State, count: int) -> None:
+        if state == State.QUEUED:
+            queue.queued += count
+        elif state == State.SCHEDULED:
+            queue.scheduled += count
+        else:
+            queue.again += count
 
     def wait_s(self, now: Now) -> float | None:
         """Return after how many seconds there is more to grant; None if not by itself."""
@@ -167,6 +184,7 @@ class Granting:
         lease = self._ledger.leases[token]
         lease.at_s = now.mono_s
         lease.cost_s = cost_s
+        run.began_s = run.began_s or now.wall_s
         engine.load_s += cost_s * (hi - lo)
         self._ledger.fleet.note(engine)
         attempt, late = node.started(lo), node.spec.options.acks_late

@@ -25,13 +25,16 @@ class ReadyRange:
 
 
 class ReadyQueue:
-    """One named queue. ``queued`` counts elements in state QUEUED, kept by the scheduler."""
+    """One named queue. The scheduler keeps count of the elements that are QUEUED, SCHEDULED and RETRY."""
 
-    __slots__ = ("_levels", "_order", "name", "queued")
+    __slots__ = ("_levels", "_order", "again", "name", "queued", "scheduled")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.queued = 0
+        self.scheduled = 0
+        self.again = 0
+        """Those in state RETRY."""
         self._levels: dict[int, deque[ReadyRange]] = {}
         self._order: list[int] = []
 

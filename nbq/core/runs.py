@@ -272,8 +272,9 @@ class Run:
     """One submitted canvas, numbered by the hub in the order of acceptance."""
 
     __slots__ = (
-        "added", "at_s", "bad", "blocks", "dropped", "finished_s", "functions", "graph", "id", "leases",
-        "left", "lists", "next_block", "nodes", "number", "origin", "owner", "size", "skipped", "weight",
+        "added", "at_s", "bad", "began_s", "blocks", "dropped", "finished_s", "functions", "graph", "id",
+        "leases", "left", "lists", "next_block", "nodes", "number", "origin", "owner", "size", "skipped",
+        "weight",
     )  # fmt: skip
 
     def __init__(self, fact: Accepted) -> None:
@@ -297,6 +298,8 @@ class Run:
         """Elements that ended without success."""
         self.skipped = 0
         """Links and errbacks that were not called for."""
+        self.began_s = 0.0
+        """When the first of it was granted, by this hub; not durable."""
         self.finished_s: float | None = None
         self.leases: dict[int, Lease] = {}
         self.weight = sum(block.size for block in fact.blocks)

@@ -464,6 +464,7 @@ class Scheduler:
             if kind == "due":
                 for state in (State.SCHEDULED, State.RETRY):
                     for a, b in list(spans(node.state, lo, hi, state)):
+                        self._granting.removed(node, b - a, state)
                         self._granting.add(run, node, a, b)
             else:
                 self._ending.revoke(run, node, lo, hi, "expired", "expired", now, held=False)

@@ -68,6 +68,8 @@ class QueueView(Struct, frozen=True, array_like=True):
     leased: int
     engines: int
     paused: bool = False
+    scheduled: int = 0
+    """Those that are to be queued at a time: by eta, countdown or a retry."""
 
 
 class ElementView(Struct, frozen=True, array_like=True):

@@ -79,9 +79,11 @@ class EagerClient(LocalClient):
         """Run a call of a task by its name."""
         return self._ended(super().send_task(name, args, kwargs, **options))
 
-    def submit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> AsyncResult:
+    def submit(
+        self, function: Callable[..., Any], *args: Any, label: str | None = None, **kwargs: Any
+    ) -> AsyncResult:
         """Run a call of a plain function or a task."""
-        return self._ended(super().submit(function, *args, **kwargs))
+        return self._ended(super().submit(function, *args, label=label, **kwargs))
 
     def map(self, function: Callable[..., Any], *iterables: Iterable[Any], **options: Any) -> MapResult:
         """Run a call for each set of items."""

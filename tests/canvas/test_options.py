@@ -35,9 +35,9 @@ def refused(**options: object) -> str:
 def test_the_names_of_options():
     assert sorted(OPTION_NAMES) == [
         "acks_late", "add_to_parent", "cancel_grace", "compression", "countdown", "eta", "expires",
-        "fail_fast", "headers", "ignore_result", "link", "link_error", "priority", "queue", "rate_limit",
-        "result_compression", "result_serializer", "retry", "retry_policy", "serializer", "shadow",
-        "soft_time_limit", "task_id", "time_limit",
+        "fail_fast", "headers", "ignore_result", "label", "link", "link_error", "priority", "queue",
+        "rate_limit", "result_compression", "result_serializer", "retry", "retry_policy", "serializer",
+        "shadow", "soft_time_limit", "task_id", "time_limit",
     ]  # fmt: skip
     assert sorted(ENTRY_OPTIONS) == ["countdown", "eta"]
     assert sorted(EXIT_OPTIONS) == ["link", "task_id"]
@@ -49,8 +49,8 @@ def test_an_option_that_does_not_exist_is_named_beside_those_that_do():
         check_names({"queue": "a", "prioritty": 3})
     assert str(error.value) == (
         "there is no option 'prioritty'; the options are acks_late, add_to_parent, cancel_grace, compression,"
-        " countdown, eta, expires, fail_fast, headers, ignore_result, link, link_error, priority, queue,"
-        " rate_limit, result_compression, result_serializer, retry, retry_policy, serializer, shadow,"
+        " countdown, eta, expires, fail_fast, headers, ignore_result, label, link, link_error, priority,"
+        " queue, rate_limit, result_compression, result_serializer, retry, retry_policy, serializer, shadow,"
         " soft_time_limit, task_id, time_limit"
     )
 
@@ -153,11 +153,11 @@ def test_a_time_without_a_zone_is_refused_where_none_is_configured(zone, name, m
 def test_limits_and_how_a_task_is_run_and_shown():
     given = {
         "time_limit": timedelta(minutes=1), "soft_time_limit": 50, "acks_late": False, "fail_fast": True,
-        "shadow": "report", "result_serializer": "json", "result_compression": "zlib",
+        "shadow": "report", "result_serializer": "json", "result_compression": "zlib", "label": "night shift",
     }  # fmt: skip
     assert run_options(given) == Options(
         time_limit_s=60.0, soft_time_limit_s=50.0, acks_late=False, fail_fast=True, shadow="report",
-        result_serializer="json", result_compression="zlib",
+        result_serializer="json", result_compression="zlib", label="night shift",
     )  # fmt: skip
 
 
@@ -284,6 +284,12 @@ def test_a_value_that_does_not_fit_is_refused_with_its_name(name, value, field):
     text = refused(**{name: value})
     assert text.startswith("an option does not fit: Expected `")
     assert text.endswith(f" - at `$.{field}`")
+
+
+@pytest.mark.parametrize("value", ["", "x" * 201, 5, "two\nlines", "\x1b[31m", "zero\u200bwidth"])
+def test_a_label_is_one_line_of_what_can_be_seen(value):
+    assert run_options({"label": "x" * 200}).label == "x" * 200
+    assert refused(label=value) == f"label must be a text of 1 to 200 printable characters, not {value!r}"
 
 
 @pytest.mark.parametrize("name", ["x", "a task", "x" * 200])

@@ -256,11 +256,14 @@ def check_counters(scheduler: Scheduler) -> None:
     """Count everything again that the scheduler counts as it goes."""
     ledger = scheduler.ledger
     queued: Counter[str] = Counter()
+    later: Counter[tuple[str, State]] = Counter()
     held: Counter[bytes] = Counter()
     for run in ledger.runs.values():
         _check_run(run)
         for part in run.nodes:
             queued[part.spec.options.queue] += part.state.count(State.QUEUED)
+            for state in (State.SCHEDULED, State.RETRY):
+                later[part.spec.options.queue, state] += part.state.count(state)
         for lease in run.leases.values():
             held[lease.engine] += lease.open.bit_count()
             assert lease.open
@@ -289,6 +292,9 @@ def check_counters(scheduler: Scheduler) -> None:
     assert ledger.kept == sum(run.weight for run in ledger.runs.values() if not run.left)
     assert len(ledger.leases) == sum(len(run.leases) for run in ledger.runs.values())
     assert {name: queue.queued for name, queue in scheduler.queues.items() if queue.queued} == +queued
+    counts = {(name, State.SCHEDULED): queue.scheduled for name, queue in scheduler.queues.items()}
+    counts |= {(name, State.RETRY): queue.again for name, queue in scheduler.queues.items()}
+    assert {key: count for key, count in counts.items() if count} == +later
     assert {engine.id: engine.count for engine in ledger.fleet.engines.values() if engine.count} == +held
 
 

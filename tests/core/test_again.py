@@ -23,7 +23,7 @@ from nbq.core.events import (
 )
 from nbq.core.facts import Deferred
 from nbq.core.model import Graph, Item, Nested, NodeSpec, On, Slice
-from nbq.core.queries import element, find, note, runs
+from nbq.core.queries import Wanted, element, find, note, runs
 from tests.core.harness import Rig, blocks_of, done, node, shown, token
 
 
@@ -372,7 +372,7 @@ def test_one_of_separate_calls_is_forgotten_and_the_last_takes_all_along():
     world.report(grant, done(grant, 0, 2))
     world.send(ForgetAsked(run.id, 1, 2))
     assert find(world.scheduler, "mine") is None
-    assert [row.index for row in runs(world.scheduler, "", "", 10)] == [0, 2]
+    assert [row.index for row in runs(world.scheduler, Wanted(), 10, [])[0]] == [0, 2]
     (reject,) = world.send(ForgetAsked(run.id, 1, 2))[1]
     assert (reject.code, reject.text) == ("unknown", "no such run")
     (reject,) = world.send(ForgetAsked(run.id, 2, 3))[1]

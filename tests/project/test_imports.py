@@ -102,7 +102,8 @@ LAYERS = {
     "ends": "core.* errors link replica",
     "members": "canvas.* core.* ends errors link replica results resultsets",
     "resultsets": "callbacks canvas.* core.* current ends errors link members replica results walks waits",
-    "seeing": "core.* eventstream link wire",
+    "runhandle": "core.* link results walks wire",
+    "seeing": "canvas.* core.* errors eventstream link results resultsets runhandle wire",
     "steering": "core.* results resultsets seeing wire",
     "client": "batch canvas.* configuration context core.* current errors functions link payload"
     " publishing results resultsets routes settings signals steering stores.* tasks wire",
