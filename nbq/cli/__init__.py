@@ -20,6 +20,7 @@ from nbq.cli.events import events
 from nbq.cli.look import result, status, tasks
 from nbq.cli.serve import engine, hub
 from nbq.cli.show import escaped, print_json
+from nbq.cli.web import web
 from nbq.errors import HubError, NbqError, Refused, UnknownResult, UsageError
 from nbq.version import __version__
 
@@ -43,7 +44,7 @@ def nbq() -> None:
     """
 
 
-for command in (hub, engine, status, tasks, result, events, call, cancel, key, demo, doctor):
+for command in (hub, engine, status, tasks, result, events, call, cancel, key, demo, doctor, web):
     nbq.add_command(command)
 
 

@@ -113,6 +113,10 @@ LAYERS = {
     " journal link local.* replica results resultsets settings tasks transport version waits wire"
     " zones",
     "testing": "canvas.* local.* signals tasks",
+    # The web page: a client, in a process of its own.
+    "web.access": "",
+    "web.state": "core.* errors schedules",
+    "web.*": "client core.* errors results schedules settings web.* wire",
     # What users reach all of it by.
     "": "*",
     "__main__": "cli.*",
@@ -143,6 +147,7 @@ THIRD_PARTY = {
     "IPython": "magics widgets.*",
     "ipywidgets": "widgets.*",
     "tornado": "web.*",
+    "prometheus_client": "web.metrics",
 }
 
 # All of the standard library that the pure packages use: no sockets, clocks, threads, randomness, logging,
