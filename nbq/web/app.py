@@ -25,7 +25,7 @@ from nbq.web.access import Access
 from nbq.web.contact import Contact
 from nbq.web.watch import TaskFilter, Watch, Watcher
 
-__all__ = ["Site", "make_app"]
+__all__ = ["STATIC", "Site", "make_app"]
 
 T = TypeVar("T")
 
