@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from nbq import payload, wire
 from nbq.canvas import Plan, PlannedNode, TaskRef
 from nbq.core.model import Graph, NodeSpec, On, Options
@@ -22,7 +24,7 @@ from nbq.replica import Replica
 from nbq.tasks import Task
 from nbq.wire import Block
 
-__all__ = ["Batch", "Minter", "PlannedRun", "Sealer", "seal_plan", "stage"]
+__all__ = ["Batch", "Minter", "PlannedRun", "Sealer", "put_schedule", "seal_plan", "stage"]
 
 _STAGE_BYTES = 512 * 1024
 _INLINE_SUBMIT_BYTES = 256 * 1024
@@ -198,6 +200,14 @@ def stage(run: bytes, graph: Graph, blocks: list[Block]) -> tuple[list[wire.Stag
         size += len(block.data)
     stages.append(wire.Stage(run, first, group))
     return stages, wire.Submit(run, graph, [], len(blocks))
+
+
+def put_schedule(message: wire.PutSchedule, planned: PlannedRun) -> tuple[list[wire.Stage], wire.PutSchedule]:
+    """Return the messages that set a schedule to what was planned; raises as ``stage``."""
+    stages, submit = stage(planned.run, planned.graph, planned.blocks)
+    return stages, replace(
+        message, id=planned.run, graph=submit.graph, blocks=submit.blocks, staged=submit.staged
+    )
 
 
 class Batch:

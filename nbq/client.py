@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from nbq import context, current, payload, publishing, wire
 from nbq.batch import PlannedRun, seal_plan
@@ -31,6 +31,9 @@ from nbq.signals import after_task_publish, before_task_publish
 from nbq.steering import Steering
 from nbq.stores.used import UsedStore
 from nbq.tasks import Task, registered
+
+if TYPE_CHECKING:
+    from nbq.scheduling import Schedules
 
 R = TypeVar("R", AsyncResult, GroupResult, MapResult)
 
@@ -173,12 +176,7 @@ class Client(Steering):
             UnknownQueue: The queue of a task is not declared, and may not be made.
             HubUnreachable: It does not want to wait for a hub that is away.
         """
-        self._link.check_usable()
-        router = self._router()
-        for node in plan.nodes:
-            router.check_queue(node.options.queue)
-            if isinstance(node.ref, str):  # a task that is known here goes as it does by itself
-                node.ref = registered(node.ref) or node.ref
+        self._check_plan(plan)
         first = plan.nodes[0]
         if len(plan.nodes) == 1 and first.size == 1 and not plan.lists and first.task != EMPTY:
             args, kwargs = first.calls[0]
@@ -187,11 +185,34 @@ class Client(Steering):
         self._await_hub(plan.client)
         if before_task_publish.receivers:
             publishing.before_plan(plan)
-        sealed = seal_plan(plan, self._link.mint.run(), self._link.sealer, self._function)
+        sealed = self._seal(plan)
         result = handle(self._link, self._link.submit_run(sealed), plan.tree)
         if after_task_publish.receivers:
             publishing.after_plan(plan, sealed.run)
         return _noted(result, plan.client)
+
+    def _check_plan(self, plan: Plan) -> None:
+        self._link.check_usable()
+        router = self._router()
+        for node in plan.nodes:
+            router.check_queue(node.options.queue)
+            if isinstance(node.ref, str):  # a task that is known here goes as it does by itself
+                node.ref = registered(node.ref) or node.ref
+
+    def _seal(self, plan: Plan) -> PlannedRun:
+        return seal_plan(plan, self._link.mint.run(), self._link.sealer, self._function)
+
+    def seal(self, plan: Plan) -> PlannedRun:
+        """Return a planned canvas, checked and sealed under an id of its own; raises as ``submit_plan``."""
+        self._check_plan(plan)
+        return self._seal(plan)
+
+    @property
+    def schedules(self) -> Schedules:
+        """The schedules of the hub: to add, see, steer and remove them (``docs/guide/schedules.md``)."""
+        from nbq.scheduling import Schedules  # brings zones and their rules: only where they are used
+
+        return Schedules(self)
 
     def submit_task(
         self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]

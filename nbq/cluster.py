@@ -116,8 +116,9 @@ class Cluster:
         if self._temporary or live_runtime(self.name) is None:
             binds = [part for address in bind for part in ("--bind", address)]
             self._spawn(
-                "hub", "--name", self.name, "--data", str(self._folder), "--durability", durability, *binds
-            )
+                "hub", "--name", self.name, "--data", str(self._folder), "--durability", durability,
+                "--no-schedules", *binds,
+            )  # fmt: skip
             self._spawn_engine()
         client = self._connect(until_s)
         try:

@@ -27,17 +27,22 @@ __all__ = [
     "SERVING",
     "Settings",
     "check_scope",
+    "configuration_files",
     "configure",
     "current_settings",
     "dump",
     "on_change",
     "override",
+    "read_toml",
     "reset",
+    "tool_table",
 ]
 
 _WEEK_S = 7 * 24 * 3600.0
 _CELERY = re.compile(r"^(celery|celeryd|celerybeat|broker)_")
 """How settings of Celery begin."""
+_OF_SCHEDULES = {"beat_schedule", "schedule", "schedules"}
+"""What is no setting, and looked for among them (without how Celery's begin)."""
 _INLINE_FLAGS = {re.IGNORECASE: "i", re.MULTILINE: "m", re.DOTALL: "s", re.VERBOSE: "x", re.ASCII: "a"}
 
 
@@ -232,8 +237,10 @@ def _read() -> Settings:
     if handed:
         return override(Settings(), msgspec.json.decode(handed), "the variable NBQ_SETTINGS")
     found = Settings()
-    for path in _files():
-        found = override(found, _table(path), str(path))
+    for path in configuration_files():
+        table = tool_table(path, read_toml(path))
+        table.pop("schedules", None)  # not a setting: ``declared`` reads them
+        found = override(found, table, str(path))
     for name, text in variables.items():
         if text:  # an empty variable is as good as none
             key = name.lower()
@@ -243,8 +250,12 @@ def _read() -> Settings:
     return found
 
 
-def _files() -> list[Path]:
-    """Return the files of settings, lowest first."""
+def configuration_files() -> list[Path]:
+    """Return the files of settings, lowest first.
+
+    Raises:
+        SettingsError: ``NBQ_CONFIG`` names a file that is not there.
+    """
     named = places.named_configuration()
     here = Path.cwd()
     found: list[Path] = []
@@ -262,15 +273,20 @@ def _files() -> list[Path]:
     return [*(path for path in found if path.name == "pyproject.toml"), named]
 
 
-def _table(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the content of a file. Raises SettingsError."""
     import tomllib  # only where there is something to read
 
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not TOML: {error}") from None
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def tool_table(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Return what is nbq's of the content of a file of settings. Raises SettingsError."""
     if path.name != "pyproject.toml":
         return content
     tool = content.get("tool", {})
@@ -309,7 +325,9 @@ def _checked(name: str, value: Any, source: str, key: str) -> Any:
         plain = _CELERY.sub("", name.lower())
         near = difflib.get_close_matches(plain, _FIELDS, 3)
         hint = "; docs/guide/configuration.md lists them"
-        if near:
+        if plain in _OF_SCHEDULES:
+            hint = "; schedules are declared with client.schedules.update(...), or in a file as [schedules]"
+        elif near:
             hint = f"; did you mean {' or '.join(near)}?"
         elif plain != name.lower():
             hint = "; docs/celery.md says what stands for Celery's"

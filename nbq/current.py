@@ -82,8 +82,10 @@ def entered(client: Client) -> None:
 
 def left(client: Client) -> None:
     """A ``with`` block of a client ends."""
-    if client in _entered:
-        _entered.remove(client)
+    for place in reversed(range(len(_entered))):
+        if _entered[place] is client:
+            del _entered[place]  # the innermost: another client's block may lie between two of its own
+            return
 
 
 def note(client: Client) -> None:

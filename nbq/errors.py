@@ -9,6 +9,7 @@
     │   ├── SettingsError         (also ValueError)
     │   ├── UnknownResult         (also KeyError)    no run or task has this id
     │   ├── UnknownQueue          (also KeyError)    the queue is not declared, and may not be made
+    │   ├── UnknownSchedule       (also KeyError)    the hub has no schedule of this name
     │   ├── TooManyWaiting        more tasks of an engine wait for others than its setting allows
     │   └── Refused               the hub would not take a request; carries its code
     ├── HubError                  the service, not the call
@@ -73,6 +74,7 @@ __all__ = [
     "TooManyWaiting",
     "UnknownQueue",
     "UnknownResult",
+    "UnknownSchedule",
     "UnknownTask",
     "UsageError",
     "VersionMismatch",
@@ -120,6 +122,14 @@ class UnknownResult(UsageError, KeyError):
 
 class UnknownQueue(UsageError, KeyError):
     """A queue is not among the declared ones, and ``create_missing_queues`` is off."""
+
+    def __str__(self) -> str:
+        """Return the message as written (KeyError would quote it)."""
+        return str(self.args[0]) if self.args else ""
+
+
+class UnknownSchedule(UsageError, KeyError):
+    """The hub has no schedule of the name that was asked for."""
 
     def __str__(self) -> str:
         """Return the message as written (KeyError would quote it)."""

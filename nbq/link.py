@@ -22,7 +22,7 @@ from pathlib import Path
 
 from nbq import payload, wire
 from nbq.asking import Asking
-from nbq.batch import Batch, Minter, PlannedRun, Sealer, stage
+from nbq.batch import Batch, Minter, PlannedRun, Sealer, put_schedule, stage
 from nbq.bulk import BlobTraffic, HeldRuns
 from nbq.callbacks import Callbacks, future_of
 from nbq.core.graph import value_nodes
@@ -346,9 +346,11 @@ class Link(Posting, Asking):
             self._wake()
 
     def _complete(self, planned: PlannedRun) -> bool:
-        """Return whether the hub has all blobs of a run; if not, the run is released when it has."""
-        names = {block.blob for block in planned.blocks} | {address.hex() for address in planned.functions}
-        return not self._held.hold(planned.run, names)
+        """Return whether the hub has all blobs of a run; if not, they leave, and then it is released."""
+        blobs = {block.blob for block in planned.blocks if block.blob}
+        for name in () if self.local else blobs:
+            self.upload(name)
+        return not self._held.hold(planned.run, blobs | {address.hex() for address in planned.functions})
 
     def check_usable(self) -> None:
         """Check that something can be submitted here; wait while too much is not acknowledged yet.
@@ -407,15 +409,15 @@ class Link(Posting, Asking):
         with self._lock, Interrupts(self._endpoint.wake):
             replica = self._new_replica(planned.run, planned.graph)
             watch = {number: planned.graph.nodes[number].size for number in value_nodes(planned.graph)}
-            if not self.local:
-                for block in planned.blocks:
-                    if block.blob:
-                        self.upload(block.blob)
             self._close_batch()
             ready = self._complete(planned)
             self._session.submit(planned.functions, stages, submit, watch, ready=ready)
             self._wake()
         return replica
+
+    def _put(self, message: wire.PutSchedule, planned: PlannedRun) -> None:
+        stages, put = put_schedule(message, planned)
+        self._session.put(planned.functions, stages, put, ready=self._complete(planned))
 
     def settle(self, timeout: float) -> bool:
         """Wait until nothing that was submitted waits for an answer of the hub; return whether that is so."""

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from nbq import wire
 from nbq.asking import M
+from nbq.batch import PlannedRun
 from nbq.callbacks import Awaited, Callbacks, future_of
 from nbq.core.model import NONE
 from nbq.errors import HubUnreachable, NbqError, UsageError, refusal
@@ -65,18 +66,26 @@ class Posting(ABC):
     @abstractmethod
     def _wake(self) -> None: ...
 
+    @abstractmethod
+    def _put(self, message: wire.PutSchedule, planned: PlannedRun) -> None:
+        """Send a schedule with what it runs; the caller holds the lock."""
+
     def _call_when(
         self, awaited: Awaited, done: Callable[[], object], callback: Callable[[], object]
     ) -> None:
         """Call a function once something holds, or nothing more can be known."""
         self._callbacks.add(awaited, done, callback)
 
-    def post(self, message: M) -> Posted:
-        """Send a request, again until it is answered or dropped."""
+    def post(self, message: M, planned: PlannedRun | None = None) -> Posted:
+        """Send a request, again until it is answered or dropped; a schedule with what it runs, if given."""
         with self._lock:
             self._close_batch()
             posted = Posted(self._session.next_request())
-            self._session.ask(replace(message, request=posted.request), self._clock())
+            numbered: M = replace(message, request=posted.request)
+            if planned is not None and isinstance(numbered, wire.PutSchedule):
+                self._put(numbered, planned)
+            else:
+                self._session.ask(numbered, self._clock())
             self._wake()
         return posted
 
@@ -121,8 +130,8 @@ class Posting(ABC):
         """Return the time by the clock of timeouts."""
         return self._clock()
 
-    def ask(self, message: M, timeout: float = _ASK_S) -> wire.ToPeer:
-        """Send a request and wait for its answer.
+    def ask(self, message: M, timeout: float = _ASK_S, planned: PlannedRun | None = None) -> wire.ToPeer:
+        """Send a request, as ``post`` does, and wait for its answer.
 
         Raises:
             UnknownResult: The hub has no such run or task (any more).
@@ -132,7 +141,7 @@ class Posting(ABC):
         """
         if not isinstance(message, wire.Ask | wire.Follow):
             self._check_client()
-        posted = self.post(message)
+        posted = self.post(message, planned)
         try:
             self.answered(posted, timeout)
         finally:

@@ -57,6 +57,16 @@ class Schedule:
         """The name of its zone."""
         return self._timing.tz
 
+    @property
+    def timing(self) -> Timing:
+        """What the hub is told of it."""
+        return self._timing
+
+    @staticmethod
+    def of(timing: Timing) -> Schedule:
+        """Return the schedule of what a hub was told. Raises InvalidSchedule."""
+        return _made(timing)
+
     def next(self, after: datetime) -> datetime | None:
         """Return the first time after another at which this fires, in its own zone.
 

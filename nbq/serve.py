@@ -10,11 +10,13 @@ import fcntl
 import gc
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -30,6 +32,7 @@ from nbq.settings import (
     Durability,
     RuntimeFile,
     check_name,
+    child_environment,
     data_dir,
     private_dir,
     process_start,
@@ -58,6 +61,8 @@ class HubOptions(Struct, frozen=True):
         idle_exit_s: End after so long without work and clients; None for never.
         parent: A process with which the hub ends, or 0.
         limits: The scheduler's bounds.
+        schedules: ``apply`` those that files declare; ``tidy``: do so if there are any that files declared,
+            since none does any more; or ``leave`` them.
     """
 
     name: str = "default"
@@ -68,6 +73,7 @@ class HubOptions(Struct, frozen=True):
     idle_exit_s: float | None = None
     parent: int = 0
     limits: Limits = Limits()
+    schedules: Literal["apply", "tidy", "leave"] = "leave"
 
 
 def run_hub(options: HubOptions) -> int:
@@ -101,10 +107,32 @@ def run_hub(options: HubOptions) -> int:
         _say(options, folder, endpoint.endpoints, hub)
         gc.freeze()
         gc.disable()  # the hub makes no circles that matter, and a full collection would be a long turn
+        applying = _apply_schedules(options, folder, hub)
         while not (stop() or _done(options, hub)):
             hub.turn(_TURN_S)
+            if applying is not None and applying.poll() is not None:
+                applying = None
         hub.stop()
+        if applying is not None:
+            applying.terminate()
+            applying.wait()
     return 0
+
+
+def _apply_schedules(options: HubOptions, folder: Path, hub: Hub) -> subprocess.Popen[bytes] | None:
+    """Let a child process, which is a client, make schedules what files declare; the hub reads no canvas.
+
+    What is wrong in the files it says where this hub's log goes, and ends.
+    """
+    there = hub.scheduler.ledger.schedules.values()
+    if not (
+        options.schedules == "apply" or (options.schedules == "tidy" and any(s.spec.source for s in there))
+    ):
+        return None
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "nbq", "schedule", "apply", "--hub", str(folder / "client.json")],
+        stdin=subprocess.DEVNULL, stdout=sys.stderr, env=child_environment(),
+    )  # fmt: skip
 
 
 @contextmanager

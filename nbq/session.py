@@ -80,14 +80,19 @@ Event = Connected | Lost | Accepted | RunRefused | Ended | Answered
 
 
 class _Submission:
-    """A run that the hub has not accepted yet."""
+    """A run that the hub has not accepted yet, or a schedule that it has not taken."""
 
     __slots__ = (
         "acked", "functions", "more", "ready", "sent", "sent_s", "size", "sizes", "stages", "submit",
         "submitted",
     )  # fmt: skip
 
-    def __init__(self, functions: dict[bytes, bytes], stages: list[wire.Stage], submit: wire.Submit) -> None:
+    def __init__(
+        self,
+        functions: dict[bytes, bytes],
+        stages: list[wire.Stage],
+        submit: wire.Submit | wire.PutSchedule,
+    ) -> None:
         self.functions = functions
         self.stages = stages
         self.submit = submit
@@ -137,6 +142,8 @@ class ClientSession:
         self._watches: dict[bytes, dict[int, _Watch]] = {}
         self._requests: dict[int, tuple[ToHub, float]] = {}
         self._request = 0
+        self._puts: dict[int, bytes] = {}
+        """Ids of schedules that wait for an answer, by request."""
         self._functions: set[bytes] = set()
         self._heard_s = 0.0
         self._pinged_s = 0.0
@@ -178,6 +185,29 @@ class ClientSession:
         submission.ready = ready
         if watch:
             self._watches[submit.run] = {node: _Watch(size) for node, size in watch.items()}
+        if self.connected:
+            self._pump(submission, self._heard_s)
+
+    def put(
+        self,
+        functions: dict[bytes, bytes],
+        stages: list[wire.Stage],
+        put: wire.PutSchedule,
+        *,
+        ready: bool = True,
+    ) -> None:
+        """Set a schedule with what it runs, which is sent as of a run; it is answered by ``Answered``.
+
+        Args:
+            functions: As for ``submit``.
+            stages: As for ``submit``, under its id.
+            put: The schedule.
+            ready: As for ``submit``.
+        """
+        submission = self._submissions[put.id] = _Submission(functions, stages, put)
+        self._puts[put.request] = put.id
+        self.unacknowledged_bytes += submission.size
+        submission.ready = ready
         if self.connected:
             self._pump(submission, self._heard_s)
 
@@ -225,7 +255,7 @@ class ClientSession:
 
     def drop_request(self, request: int) -> None:
         """Nobody waits for an answer any more."""
-        self._requests.pop(request, None)
+        self._answered(request)
 
     @property
     def unacknowledged(self) -> list[bytes]:
@@ -257,7 +287,7 @@ class ClientSession:
             case wire.Ends():
                 return self._on_ends(message)
             case wire.Answer() | wire.Found() | wire.Events():
-                if self._requests.pop(message.request, None) is not None:
+                if self._answered(message.request):
                     return [Answered(message.request, message)]
             case _:
                 pass  # Stopping says that the hub will be silent; that is noticed anyway
@@ -312,10 +342,11 @@ class ClientSession:
 
     def _on_rejected(self, message: wire.Rejected) -> list[Event]:
         if message.request:
-            if self._requests.pop(message.request, None) is None:
-                return []
-            return [Answered(message.request, message)]
-        self._settle(message.run)
+            return [Answered(message.request, message)] if self._answered(message.request) else []
+        submission = self._settle(message.run)
+        if submission is not None and isinstance(submission.submit, wire.PutSchedule):
+            self._puts.pop(submission.submit.request, None)
+            return [Answered(submission.submit.request, message)]
         self._watches.pop(message.run, None)
         return [RunRefused(message.run, message.code, message.text)]
 
@@ -342,6 +373,14 @@ class ClientSession:
         if self._accept(message.run):
             events.insert(0, Accepted(message.run))  # its acknowledgement was lost
         return events
+
+    def _answered(self, request: int) -> bool:
+        """Send a request no more; returns whether anybody waited for its answer."""
+        put = self._puts.pop(request, None)
+        if put is not None:
+            self._settle(put)
+            return True
+        return self._requests.pop(request, None) is not None
 
     def _settle(self, run: bytes) -> _Submission | None:
         """The hub has answered a submit; returns it, if that is news."""

@@ -18,9 +18,9 @@ from nbq.cli.demo import demo
 from nbq.cli.doctor import doctor
 from nbq.cli.events import events
 from nbq.cli.look import result, status, tasks
+from nbq.cli.schedule import schedule
 from nbq.cli.serve import engine, hub
 from nbq.cli.show import escaped, print_json
-from nbq.cli.web import web
 from nbq.errors import HubError, NbqError, Refused, UnknownResult, UsageError
 from nbq.version import __version__
 
@@ -44,7 +44,7 @@ def nbq() -> None:
     """
 
 
-for command in (hub, engine, status, tasks, result, events, call, cancel, key, demo, doctor, web):
+for command in (hub, engine, status, tasks, result, events, call, cancel, schedule, key, demo, doctor):
     nbq.add_command(command)
 
 

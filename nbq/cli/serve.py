@@ -22,10 +22,14 @@ __all__ = ["engine", "hub"]
     help="What acknowledged work survives: engines and clients only; the hub's death too; power loss too.",
 )  # fmt: skip
 @click.option("--idle-exit", type=float, metavar="S", help="End after S seconds without work and clients.")
+@click.option(
+    "--schedules/--no-schedules", default=True,
+    help="Apply the schedules that pyproject.toml or nbq.toml here declares.  [default: yes]",
+)  # fmt: skip
 @click.option("--parent", type=int, default=0, hidden=True)
 def hub(
     name: str, data: str, bind: tuple[str, ...], advertise: str | None, durability: str,
-    idle_exit: float | None, parent: int,
+    idle_exit: float | None, schedules: bool, parent: int,
 ) -> int:  # fmt: skip
     """Run a hub until it is told to end (Ctrl-C or SIGTERM); acknowledged work is kept.
 
@@ -35,6 +39,9 @@ def hub(
     \b
         nbq hub --name team --bind tcp://0.0.0.0:7777 --advertise hub.example.org
         nbq engine --hub engine.json          # on the other host
+
+    Once it serves, it has 'nbq schedule apply' make its schedules what the files of settings declare. What is
+    wrong there is said, and does not stop it.
 
     Exit code: 0 it was told to end; 2 a name, address or folder cannot be used; 3 another hub uses them.
     """
@@ -48,8 +55,19 @@ def hub(
     options = {
         "name": name, "data": data, "bind": list(bind), "advertise": advertise, "durability": durability,
         "idle_exit_s": idle_exit, "parent": parent, "limits": limits,
+        "schedules": _declared() if schedules else "leave",
     }  # fmt: skip
     return run_hub(msgspec.convert(options, HubOptions))
+
+
+def _declared() -> str:
+    """Return what the files of settings mean for the schedules of a hub (``HubOptions``)."""
+    from nbq.configuration import configuration_files, read_toml, tool_table
+
+    files = configuration_files()
+    if any("schedules" in tool_table(path, read_toml(path)) for path in files):
+        return "apply"
+    return "tidy" if files else "leave"
 
 
 @click.command(short_help="Run an engine: slots that execute tasks.")

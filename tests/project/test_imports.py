@@ -92,7 +92,7 @@ LAYERS = {
     "interrupts": "",
     "waits": "",
     "callbacks": "errors",
-    "posting": "asking callbacks core.* errors session settings waits wire",
+    "posting": "batch asking callbacks core.* errors session settings waits wire",
     "asking": "blocks core.* errors replica stores.* wire",
     "link": "asking batch bulk callbacks core.* errors interrupts payload posting replica session settings"
     " transport version waits wire",
@@ -105,18 +105,18 @@ LAYERS = {
     "runhandle": "core.* link results walks wire",
     "seeing": "canvas.* core.* errors eventstream link results resultsets runhandle wire",
     "steering": "core.* results resultsets seeing wire",
+    "declared": "canvas.* configuration core.* errors schedules tasks zones",
+    "schedulehandle": "client core.* errors schedules scheduling zones",
+    "scheduling": "batch canvas.* client core.* current declared errors payload schedulehandle schedules"
+    " wire",
     "client": "batch canvas.* configuration context core.* current errors functions link payload"
-    " publishing results resultsets routes settings signals steering stores.* tasks wire",
+    " publishing results resultsets routes scheduling settings signals steering stores.* tasks wire",
     "cluster": "client configuration errors security settings",
     # A whole cluster in one process, for apply(), eager mode and tests (docs/adr/0009).
     "local.*": "blobs callbacks canvas.* client configuration context core.* current engines.* errors hub"
     " journal link local.* replica results resultsets settings tasks transport version waits wire"
     " zones",
     "testing": "canvas.* local.* signals tasks",
-    # The web page: a client, in a process of its own.
-    "web.access": "",
-    "web.state": "core.* errors schedules",
-    "web.*": "client core.* errors results schedules settings web.* wire",
     # What users reach all of it by.
     "": "*",
     "__main__": "cli.*",
@@ -147,7 +147,6 @@ THIRD_PARTY = {
     "IPython": "magics widgets.*",
     "ipywidgets": "widgets.*",
     "tornado": "web.*",
-    "prometheus_client": "web.metrics",
 }
 
 # All of the standard library that the pure packages use: no sockets, clocks, threads, randomness, logging,
