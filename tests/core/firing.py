@@ -33,7 +33,7 @@ class Planner(Rig):
         self._puts += 1
         spec = ScheduleSpec(timing or Every(10.0), **fields)
         blocks = blocks_of(graph) if graph is not None else []
-        own_id = bytes([self._puts]) * 16
+        own_id = self._puts.to_bytes(2, "big") * 8
         return self._refusal(SchedulePut(name, own_id, "me", spec, graph, blocks, replace=replace))
 
     def change(self, verb: Any, name: str = "tick", salt: bytes = SALT) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from nbq import wire
 from nbq.core.actions import Action
 from nbq.core.events import Event, Outcome, Reported
-from nbq.core.facts import Fact, Leased
+from nbq.core.facts import Fact, Leased, ScheduleMoved
 from nbq.core.model import NONE, Now
 from nbq.core.runs import Lease, Run
 from nbq.core.scheduler import Limits, Scheduler
 from nbq.hub import Hub
 from nbq.peers import Session
 
-__all__ = ["CountingHub", "EarlyHub", "UnfencedHub"]
+__all__ = ["CountingHub", "EarlyHub", "TornHub", "UnfencedHub"]
 
 
 class EarlyHub(Hub):
@@ -84,3 +84,15 @@ class CountingHub(Hub):
 
     def _make_scheduler(self, epoch: int, limits: Limits | None) -> Scheduler:
         return _Counting(epoch, limits)
+
+
+class TornHub(Hub):
+    """Commits that a fire time is dealt with a little later than its run."""
+
+    def _commit(self) -> None:
+        facts = self._batch.facts
+        later = [fact for fact in facts if isinstance(fact, ScheduleMoved) and fact.state.runs]
+        self._batch.facts = [fact for fact in facts if fact not in later]
+        super()._commit()
+        self._batch.facts = later
+        super()._commit()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nbq.core.facts import Fact, Forgotten
+from nbq.core.facts import PLACES, Fact, Forgotten, ScheduleRemoved
 from nbq.errors import StoreError
 from nbq.journal import Batch
 from tests.simulation.workload import Violation
@@ -27,6 +27,8 @@ class Disk:
         self.store_id = bytes(16)
         self.epoch = 0
         self.facts: dict[int, list[bytes]] = {}
+        self.states: dict[int, dict[int, bytes]] = {}
+        """What takes the place of what was there before, by number and place."""
         self.blocks: dict[int, dict[int, bytes]] = {}
         self.functions: dict[bytes, bytes] = {}
         self._world = world
@@ -35,13 +37,14 @@ class Disk:
         """Yield all committed facts, each run's in order; forget blocks that belong to no run."""
         yield from self.all_facts()
         for run in list(self.blocks):
-            if run not in self.facts:
+            if run not in self.facts and run not in self.states:
                 del self.blocks[run]
 
     def all_facts(self) -> Iterator[Fact]:
         """Yield all committed facts, each run's in order, and change nothing."""
-        for run in sorted(self.facts):
-            for body in self.facts[run]:
+        for run in sorted({*self.facts, *self.states}):
+            states = self.states.get(run, {})
+            for body in (*(states[place] for place in sorted(states)), *self.facts.get(run, ())):
                 yield from _decoder.decode(body)
 
     def commit(self, batch: Batch) -> None:
@@ -57,7 +60,13 @@ class Disk:
             del self.functions[address]
         by_run: dict[int, list[Fact]] = {}
         for fact in batch.facts:
-            by_run.setdefault(fact.run, []).append(fact)
+            place = PLACES.get(type(fact))
+            if place is not None:
+                body = msgspec.msgpack.encode([fact])
+                self._world.note("fact", body, [fact])
+                self.states.setdefault(fact.run, {})[place] = body
+            elif not isinstance(fact, ScheduleRemoved):
+                by_run.setdefault(fact.run, []).append(fact)
         for run, facts in by_run.items():
             body = msgspec.msgpack.encode(facts)
             self._world.note("fact", body, facts)
@@ -71,6 +80,9 @@ class Disk:
         for fact in batch.facts:
             if isinstance(fact, Forgotten):
                 del self.facts[fact.run]
+                self.blocks.pop(fact.run, None)
+            elif isinstance(fact, ScheduleRemoved):
+                del self.states[fact.run]
                 self.blocks.pop(fact.run, None)
         self._world.invariants.on_commit(batch)
         self._world.fuse("after commit")
