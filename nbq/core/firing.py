@@ -273,8 +273,10 @@ class Firing:
     def _finish(self, schedule: Schedule, now: Now) -> None:
         """Note that a schedule has nothing more to fire; what still waited for a run is dropped."""
         state = schedule.state
-        for fire_s in state.waiting:
-            state = _with(state, Fire(fire_s, now.wall_s, "dropped"))
+        if state.waiting:
+            first_s, last_s = state.waiting[0], state.waiting[-1]
+            fire = Fire(last_s, now.wall_s, "dropped", b"", first_s if first_s < last_s else None)
+            state = _with(state, fire)
         state = replace(state, waiting=[], asked=[], finished_s=now.wall_s)
         self._decided.emit(ScheduleMoved(schedule.number, state))
         self._look_at(schedule.number, now.wall_s + self._retention_s)

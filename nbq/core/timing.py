@@ -118,9 +118,9 @@ class Fire(Struct, frozen=True, array_like=True, gc=False):
         fire_s: The fire time; of several that were missed, the last.
         at_s: When that was decided.
         what: ``run``, ``manual`` (a run that somebody asked for), ``missed``, ``overlap`` (skipped, as
-            another ran), ``queued``, or ``dropped`` (too many were queued).
-        run: The id of the run.
-        first_s: Of several that were missed, the first.
+            another ran), ``queued``, or ``dropped`` (too many were queued, or it was finished before).
+        run: The id of the run, also of one that is queued.
+        first_s: Of several that were missed or dropped, the first. If the last runs, it stands for all.
     """
 
     fire_s: float

@@ -91,7 +91,7 @@ class TornHub(Hub):
 
     def _commit(self) -> None:
         facts = self._batch.facts
-        later = [fact for fact in facts if isinstance(fact, ScheduleMoved) and fact.state.runs]
+        later: list[Fact] = [f for f in facts if isinstance(f, ScheduleMoved) and f.state.runs]
         self._batch.facts = [fact for fact in facts if fact not in later]
         super()._commit()
         self._batch.facts = later

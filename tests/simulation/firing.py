@@ -119,10 +119,13 @@ class Ledger:
         waiting = list(old.waiting)
         runs = old.runs
         for fire in fresh:
-            if fire.fire_s in waiting and fire.what in ("run", "manual", "dropped") and not goes_on:
-                if fire.what != "dropped" and fire.fire_s != waiting[0]:
+            if waiting and fire.what == "dropped" and not goes_on:
+                if state.finished_s is None or fire.fire_s != waiting[-1]:
+                    raise Violation("queue", f"{known.name} dropped what waits: {waiting}, {fire}")
+                waiting = []
+            elif fire.fire_s in waiting and fire.what in ("run", "manual") and not goes_on:
+                if fire.fire_s != waiting.pop(0):
                     raise Violation("queue", f"{known.name} did not run the oldest first: {waiting}, {fire}")
-                waiting.remove(fire.fire_s)
             elif goes_on:
                 self._policy(known, fire, at_s)
                 at_s = fire.fire_s
