@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 from nbq import wire
 from nbq.core import queries
-from nbq.core.model import Now
+from nbq.core.model import EngineInfo, Now
 from nbq.core.runs import Run
 from nbq.core.scheduler import Scheduler
 from nbq.core.views import ClusterView
 
-__all__ = ["answer", "cluster"]
+__all__ = ["answer", "cluster", "unfit_order"]
 
 
 def answer(scheduler: Scheduler, ask: wire.Ask, owner: str) -> wire.Answer | wire.Found | wire.Rejected:
@@ -80,3 +82,33 @@ def cluster(
         queries.queues(scheduler),
         queries.totals(scheduler),
     )
+
+
+def unfit_order(
+    order: wire.SteerEngine, engines: list[EngineInfo], meant: list[EngineInfo]
+) -> wire.Rejected | None:
+    """Return why engines cannot be told something, or None.
+
+    Args:
+        order: What they are to be told.
+        engines: All that are connected.
+        meant: Those of the name.
+    """
+    request = order.request
+    if not meant:
+        names = sorted({info.name for info in engines})
+        near = get_close_matches(order.engine, names, 3, 0.5) or names[:3]
+        hint = f"; there is {' and '.join(near)}" if near else "; no engine is connected"
+        what = (
+            f"no engine named {order.engine!r} is connected" if order.engine else "there is none to be told"
+        )
+        return wire.Rejected("engine", what + hint, request=request)
+    inside = [info.name for info in meant if not info.process]
+    if order.verb in ("stop", "restart", "reload") and inside:
+        text = f"engine {inside[0]!r} lives inside another process: it cannot {order.verb} by itself"
+        return wire.Rejected("order", text, request=request)
+    bounds = 1 <= order.least <= order.most and not order.slots
+    if order.verb == "scale" and not bounds and (order.least or order.most or not order.slots):
+        text = "an engine is scaled to a number of slots, or between two bounds, the lower of them at least 1"
+        return wire.Rejected("order", text, request=request)
+    return None

@@ -23,7 +23,7 @@ from typing import Any
 
 from nbq.client import Client, connect
 from nbq.configuration import SERVING, check_scope, current_settings, dump, override
-from nbq.errors import HubError, HubUnreachable, NbqError, UsageError
+from nbq.errors import HubError, HubUnreachable, NbqError
 from nbq.security import create_keys
 from nbq.settings import (
     Durability,
@@ -32,6 +32,7 @@ from nbq.settings import (
     live_runtime,
     private_dir,
     runtime_path,
+    slot_bounds,
     temporary_dir,
 )
 
@@ -50,7 +51,8 @@ class Cluster:
     """A hub and one engine on this machine.
 
     Args:
-        slots: How many tasks run at a time; the setting ``concurrency``, else one for each core.
+        slots: How many tasks run at a time; the setting ``concurrency``, else one for each core. As text also
+            bounds (``"2..8"``: as many as the work needs) or ``"auto"`` (from one to one for each core).
         name: A name under which it outlives this process; None for a temporary one.
         durability: What its journal survives: ``none``, ``process`` or ``disk``.
         queues: What its engine takes work from; the default queue and the declared ones unless given.
@@ -64,12 +66,12 @@ class Cluster:
 
     Raises:
         HubUnreachable: It was not ready in time, or ended; the message has the last of its log.
-        SettingsError: There is no such setting, or it does not fit.
+        SettingsError: There is no such setting, or it does not fit; or there cannot be so many slots.
     """
 
     def __init__(
         self,
-        slots: int | None = None,
+        slots: int | str | None = None,
         *,
         name: str | None = None,
         durability: Durability = "process",
@@ -79,10 +81,9 @@ class Cluster:
         timeout: float = _READY_S,
         **settings: Any,
     ) -> None:
-        if slots is not None and slots < 1:
-            raise UsageError(f"a cluster needs at least one slot, not {slots}")
+        count = slot_bounds(str(slots))[0] if slots is not None else None
         self.name = name or f"cluster-{os.getpid()}-{secrets.token_hex(3)}"
-        named = {"concurrency": slots, "queues": queues, "include": include}
+        named = {"concurrency": count, "queues": queues, "include": include}
         self._own = settings | {
             key: value if isinstance(value, int) else tuple(value)
             for key, value in named.items()
@@ -91,7 +92,7 @@ class Cluster:
         check_scope(self._own, "Cluster()", serving=True)
         merged = override(current_settings(), self._own, "Cluster()")
         self._settings = dump(merged)
-        self._slots = merged.concurrency or os.cpu_count() or 1
+        self._slots = str(slots or merged.concurrency or os.cpu_count() or 1)
         self._temporary = name is None
         self._queues = list(merged.queues) if queues is not None else [merged.default_queue, *merged.queues]
         self._owner = os.getpid()
@@ -155,7 +156,7 @@ class Cluster:
         patience = [] if self._temporary else ["--hub-timeout", f"{_ENGINE_PATIENCE_S:g}"]
         self._spawn(
             "engine", "--hub", str(self._folder / "engine.json"), "--name", self._engine_name,
-            "--slots", str(self._slots), "--queues", ",".join(self._queues), *paths, *patience,
+            "--slots", self._slots, "--queues", ",".join(self._queues), *paths, *patience,
         )  # fmt: skip
 
     def _spawn(self, command: str, *arguments: str) -> None:

@@ -8,6 +8,7 @@
     │   ├── PayloadTooLarge       names the limit and the setting that moves it
     │   ├── SettingsError         (also ValueError)
     │   ├── UnknownResult         (also KeyError)    no run or task has this id
+    │   ├── UnknownEngine         (also KeyError)    no engine of this name is connected
     │   ├── UnknownQueue          (also KeyError)    the queue is not declared, and may not be made
     │   ├── UnknownSchedule       (also KeyError)    the hub has no schedule of this name
     │   ├── TooManyWaiting        more tasks of an engine wait for others than its setting allows
@@ -72,6 +73,7 @@ __all__ = [
     "TaskRevoked",
     "TimeLimitExceeded",
     "TooManyWaiting",
+    "UnknownEngine",
     "UnknownQueue",
     "UnknownResult",
     "UnknownSchedule",
@@ -114,6 +116,14 @@ class SettingsError(UsageError, ValueError):
 
 class UnknownResult(UsageError, KeyError):
     """No run and no task of the hub has the id that was asked for."""
+
+    def __str__(self) -> str:
+        """Return the message as written (KeyError would quote it)."""
+        return str(self.args[0]) if self.args else ""
+
+
+class UnknownEngine(UsageError, KeyError):
+    """No engine of this name is connected."""
 
     def __str__(self) -> str:
         """Return the message as written (KeyError would quote it)."""
@@ -310,4 +320,6 @@ def refusal(code: str, text: str) -> NbqError:
         return HubBusy(text)
     if code == "unknown":
         return UnknownResult(text)
+    if code == "engine":
+        return UnknownEngine(text)
     return Refused(text, code)

@@ -261,7 +261,7 @@ class Hub:
                 self._discard(action)
             elif isinstance(action, act.Grant):
                 self._send_lease(action)
-            elif isinstance(action, (act.Recall, act.Interrupt, act.Disown, act.Abort)):
+            elif isinstance(action, (act.Recall, act.Interrupt, act.Disown, act.Abort, act.Resize)):
                 session = self.peers.engine(action.engine)
                 if session is None:
                     continue
@@ -274,6 +274,8 @@ class Hub:
                     self.peers.send(session, wire.Aborting([(action.token, action.lo, action.hi)]))
                 elif isinstance(action, act.Disown):
                     self.peers.send(session, wire.Stale(action.tokens))
+                elif isinstance(action, act.Resize):
+                    self.peers.send(session, wire.Order("scale", action.slots, action.least, action.most))
         self.peers.push(self.scheduler.ledger.runs, self._stored)
 
     def _discard(self, discard: act.Discard) -> None:
@@ -410,6 +412,8 @@ class Hub:
             self._handle(ev.WaitsFor(engine, message.count), now, [])
         elif isinstance(message, wire.Knows):
             self._handle(ev.KnowsTasks(engine, message.tasks), now, [])
+        elif isinstance(message, wire.Resized):
+            self._handle(ev.EngineResized(engine, message.slots, message.least, message.most), now, [])
         elif isinstance(message, wire.Leaving):
             self._handle(ev.EngineLeaving(engine), now, [])
         else:

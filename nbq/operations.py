@@ -173,6 +173,7 @@ class SteerEngine(Struct, frozen=True, array_like=True, tag=31):
         engine: A name; empty for all.
         verb: What.
         slots: For ``scale``: how many; 0 to leave it to the hub, between ``least`` and ``most``.
+        least, most: Bounds, or 0 and 0.
     """
 
     request: int
@@ -224,11 +225,15 @@ class Events(Struct, frozen=True, array_like=True, tag=122):
 
 
 class Order(Struct, frozen=True, array_like=True, tag=118):
-    """What an engine is to do; ``slots``, ``least`` and ``most`` as in SteerEngine."""
+    """What an engine is to do; ``slots``, ``least`` and ``most`` as in SteerEngine.
+
+    A hub that scales an engine by itself names ``slots`` and the bounds: it means nothing if those are no
+    longer the engine's.
+    """
 
     verb: Verb
-    slots: int = 0
-    least: int = 0
-    most: int = 0
+    slots: _Slots = 0
+    least: _Slots = 0
+    most: _Slots = 0
     text: Text = ""
     """Who wants it, for the log."""

@@ -83,6 +83,8 @@ class Requests:
             case wire.Forget():
                 event = ev.ForgetAsked(message.run, message.lo, message.hi)
                 self._end(session, message.request, event, now)
+            case wire.SteerEngine():
+                self._hub.reply(session, self._order(session, message))
             case wire.PutSchedule():
                 self._put_schedule(session, message, now)
             case wire.ChangeSchedule():
@@ -110,6 +112,24 @@ class Requests:
             cluster = answers.cluster(scheduler, self._hub.about(now), self.rss, now)
             return wire.Answer(ask.request, cluster=cluster)
         return answers.answer(scheduler, ask, session.owner)
+
+    def _order(self, session: Session, message: wire.SteerEngine) -> wire.Answer | wire.Rejected:
+        """Pass an order on to the engines of a name; the answer counts them."""
+        here = {
+            engine.id: engine.info
+            for engine in self._hub.scheduler.ledger.fleet.engines.values()
+            if engine.info is not None and not engine.gone
+        }
+        name = message.engine
+        meant = {engine: info for engine, info in here.items() if name in ("", info.name)}
+        rejected = answers.unfit_order(message, list(here.values()), list(meant.values()))
+        if rejected is not None:
+            return rejected
+        order = wire.Order(message.verb, message.slots, message.least, message.most, f"by {session.owner}")
+        sessions = [found for engine in meant if (found := self._hub.peers.engine(engine)) is not None]
+        for told in sessions:
+            self._hub.reply(told, order)
+        return wire.Answer(message.request, len(sessions))
 
     def _end(self, session: Session, request: int, event: ev.Event, now: Now) -> None:
         """Do what may end tasks or drop runs; the answer counts them."""

@@ -45,6 +45,7 @@ __all__ = [
     "runtime_dir",
     "runtime_path",
     "setting_variables",
+    "slot_bounds",
     "slot_environment",
     "socket_path",
     "temporary_dir",
@@ -56,6 +57,8 @@ Durability = Literal["none", "process", "disk"]
 
 _PREFIX = "NBQ_"
 _PLACES = {"NBQ_CONFIG", "NBQ_DATA_DIR", "NBQ_HUB", "NBQ_RUNTIME_DIR"}
+_SLOTS = re.compile(r"(\d+)(?:\.\.(\d+))?")
+_MOST_SLOTS = 4096
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SOCKET_PATH_LIMIT = 100
 """ZeroMQ refuses ipc paths of more than about 107 bytes; the rest is for its own suffixes."""
@@ -349,6 +352,26 @@ def resident_bytes(pid: int) -> int:
         return int(psutil.Process(pid).memory_info().rss)
     except psutil.Error:
         return 0
+
+
+def slot_bounds(text: str) -> tuple[int, int, int]:
+    """Return how many slots are meant, and the bounds between which they may be scaled (0 and 0 for none).
+
+    Args:
+        text: ``N``; ``N..M``, which begins with N; or ``auto``, from one to one a core.
+
+    Raises:
+        SettingsError: It is none of these.
+    """
+    if text == "auto":
+        return 1, 1, os.cpu_count() or 1
+    found = _SLOTS.fullmatch(text)
+    if found is None:
+        raise SettingsError(f"slots are a number, bounds such as 2..8, or auto; not {text!r}")
+    slots, most = int(found[1]), int(found[2] or 0)
+    if not 1 <= slots <= _MOST_SLOTS or (most and not slots <= most <= _MOST_SLOTS):
+        raise SettingsError(f"an engine has 1 to {_MOST_SLOTS:,} slots, and bounds rise; {text!r} does not fit")
+    return (slots, slots, most) if found[2] else (slots, 0, 0)
 
 
 def child_environment(settings: str = "") -> dict[str, str]:

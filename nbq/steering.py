@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from nbq import wire
+from nbq.commanding import Commanding
 from nbq.core.model import NONE
 from nbq.results import AsyncResult
 from nbq.resultsets import GroupResult
-from nbq.seeing import Seeing
 
 __all__ = ["Steering"]
 
 
-class Steering(Seeing):
+class Steering(Commanding):
     """The demands of a client."""
 
     def cancel(self, what: str | AsyncResult | GroupResult) -> int:

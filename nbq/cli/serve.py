@@ -79,8 +79,9 @@ def _declared() -> str:
 )
 @click.option(
     "--slots",
-    type=click.IntRange(1, 4096),
-    help="How many tasks run at a time.  [default: the setting 'concurrency', else one a core]",
+    metavar="N|N..M|auto",
+    help="How many tasks run at a time; N..M: as many as the work needs, within these bounds; auto: from 1 to "
+    "one a core.  [default: the setting 'concurrency', else one a core]",
 )
 @click.option(
     "--queues",
@@ -105,30 +106,34 @@ def _declared() -> str:
 @click.option("--parent", type=int, default=0, hidden=True)
 @click.option("--slot-path", multiple=True, hidden=True)
 def engine(
-    hub_: str | None, slots: int | None, queues: str | None, include: tuple[str, ...], name: str,
+    hub_: str | None, slots: str | None, queues: str | None, include: tuple[str, ...], name: str,
     hub_timeout: float | None, via: str | None, parent: int, slot_path: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Run an engine until it is told to end. Its slots import from the folder where it is started.
 
     \b
         nbq engine --slots 4 --queues default,slow
+        nbq engine --slots 2..8
         nbq engine --hub engine.json --include shop.tasks
 
     SIGTERM drains it: running tasks finish, the rest goes back to the hub. Ctrl-C, or a second SIGTERM,
     stops at once; what was running is run again elsewhere. A hub that goes away is waited for.
+    'nbq engines' tells engines the same from anywhere, and more.
 
     Exit code: 0 it was told to end; 3 the hub cannot be reached (for --hub-timeout, where that is given), or
     does not let it in.
     """
     import os
     import socket
+    import sys
     from pathlib import Path
 
     from nbq.configuration import current_settings, override
     from nbq.engines.supervisor import EngineOptions, run_engine
-    from nbq.settings import find_connection
+    from nbq.settings import find_connection, slot_bounds
 
-    given = {"concurrency": slots, "include": include or None}
+    count, least, most = slot_bounds(slots) if slots is not None else (None, 0, 0)
+    given = {"concurrency": count, "include": include or None}
     given = {key: value for key, value in given.items() if value is not None}
     settings = override(current_settings(), given, "the command line")
     name = name or f"{socket.gethostname()}-{os.getpid()}"
@@ -149,5 +154,8 @@ def engine(
         list(slot_path) or [str(Path.cwd())],
         via=via or "",
         settings=settings,
+        least=least,
+        most=most,
+        command=[sys.executable, *sys.orig_argv[1:]],
     )
     return run_engine(options)

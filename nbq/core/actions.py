@@ -108,10 +108,12 @@ class Done(Struct, frozen=True):
 
 
 class Resize(Struct, frozen=True, gc=False):
-    """Ask an engine to have so many slots."""
+    """Ask an engine to have so many slots, if these are still its bounds."""
 
     engine: bytes
     slots: int
+    least: int
+    most: int
 
 
 Action = (

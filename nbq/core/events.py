@@ -317,10 +317,12 @@ class KnowsTasks(Struct, frozen=True):
 
 
 class EngineResized(Struct, frozen=True):
-    """An engine has so many slots from now on."""
+    """An engine has so many slots from now on, and may be scaled between these (0 and 0: it may not)."""
 
     engine: bytes
     slots: int
+    least: int = 0
+    most: int = 0
 
 
 class Ticked(Struct, frozen=True):

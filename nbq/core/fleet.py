@@ -68,6 +68,14 @@ class Engine:
         ahead = int(spare_s / cost_s) if spare_s > 0 else 0
         return min(max(free, ahead), self.slots * _MOST_PER_SLOT - self.count)
 
+    def excess(self) -> int:
+        """Return how many elements it holds beyond those that it would be granted now."""
+        if not self.count or not self.slots:
+            return 0
+        cost_s = max(self.load_s / self.count, _LEAST_S)
+        most = min(int(self.slots * HORIZON_S / cost_s), self.slots * _MOST_PER_SLOT)
+        return max(0, self.count - max(self.slots, most))
+
 
 class Fleet:
     """All engines, and for each queue those that may have room, in turn."""

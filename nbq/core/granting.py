@@ -7,6 +7,8 @@ What only some engines know is passed over while those have no room.
 
 from __future__ import annotations
 
+from itertools import islice
+
 from nbq.core.actions import Grant
 from nbq.core.decided import Decided
 from nbq.core.facts import Leased
@@ -25,6 +27,8 @@ _PASSED_OVER = 64
 """How many ranges that only busy engines know are passed over in a turn."""
 _GRANTS = 1000
 """Leases at once, some 30 microseconds each (design, promise 10: no turn over 50 ms)."""
+_COUNTED = 4096
+"""How many ranges and elements are counted at most to see how much waits: as many as an engine has slots."""
 _RATES = 10_000
 _LOOK_S = 0.05
 """How often to look at parked work that may start, while what was brought back of it waits for room."""
@@ -189,6 +193,23 @@ class Granting:
         self._ledger.fleet.note(engine)
         attempt, late = node.started(lo), node.spec.options.acks_late
         self._decided.act(Grant(engine.id, run.number, node.number, lo, hi, token, attempt, not late))
+
+    def unserved(self) -> dict[str, int]:
+        """Return by queue how many elements wait for a slot, as far as that is soon counted.
+
+        What is over its rate waits for something else.
+        """
+        return {name: count for name, queue in self.queues.items() if (count := self._count(queue))}
+
+    def _count(self, queue: ReadyQueue) -> int:
+        count = 0
+        for item in islice(queue, _COUNTED):
+            run = self._ledger.runs.get(item.run)
+            if run is not None:
+                count += run.nodes[item.node].state.count(State.QUEUED, item.lo, item.hi)
+            if count >= _COUNTED:
+                break
+        return count
 
     # -------------------------------------------------------------- rates
 

@@ -263,3 +263,5 @@ class EngineInfo(Struct, frozen=True):
     least: Annotated[int, Meta(ge=0, le=4096)] = 0
     most: Annotated[int, Meta(ge=0, le=4096)] = 0
     """Between how many slots the hub may scale it; 0 and 0 when it may not."""
+    process: bool = False
+    """Whether it was started by a command, as a process of its own: it can be told to stop and begin anew."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
+from collections.abc import Iterator
 
 __all__ = ["ReadyQueue", "ReadyRange"]
 
@@ -48,6 +49,11 @@ class ReadyQueue:
             level.appendleft(item)
         else:
             level.append(item)
+
+    def __iter__(self) -> Iterator[ReadyRange]:
+        """Iterate over the ranges, the next first."""
+        for order in self._order:
+            yield from self._levels[-order]
 
     def head(self) -> ReadyRange | None:
         """Return the range that is next, or None."""

@@ -58,6 +58,7 @@ from nbq.core.making import Making
 from nbq.core.model import NONE, Now, State
 from nbq.core.outcomes import Outcomes
 from nbq.core.runs import Lease, Node, Run, spans
+from nbq.core.scaling import Scaling
 
 __all__ = ["Limits", "Scheduler"]
 
@@ -115,6 +116,7 @@ class Scheduler:
         self._outcomes = Outcomes(self._decided, self._ending, self._making.watch_expiry, elements)
         retention_s = self.limits.retention_s
         self.firing = Firing(self._decided, self._making, self._ending, zone, elements, retention_s)
+        self._scaling = Scaling(self.ledger.fleet)
         self.queues = self._granting.queues
 
     # -------------------------------------------------------------- what the hub calls
@@ -152,17 +154,15 @@ class Scheduler:
                 self._on_slot_died(event, now)
             case Noted():
                 self._on_noted(event)
-            case WaitsFor():
-                self._on_waits(event)
-            case KnowsTasks():
-                self._on_knows(event)
+            case WaitsFor() | KnowsTasks() | EngineResized():
+                self._on_changed(event)
             case AbortAsked():
                 self._on_abort(event, now)
             case Ticked():
                 self._on_tick(now)
             case SchedulePut() | ScheduleChanged():
                 self.firing.take(event, now)
-            case Steering() | QueueSteered() | RateSet() | EngineResized():
+            case Steering() | QueueSteered() | RateSet()():
                 raise NotImplementedError
             case _:
                 assert_never(event)
@@ -203,7 +203,7 @@ class Scheduler:
         if self.ledger.wakes:
             return 0.0
         wait = self._deadlines.wait_s(now)
-        for other in (self._granting.wait_s(now), self.firing.wait_s(now)):
+        for other in (self._granting.wait_s(now), self.firing.wait_s(now), self._scaling.wait_s(now)):
             if other is not None:
                 wait = min(wait, other)
         return min(wait, _UNEVEN_TICK_S) if self.ledger.fleet.uneven() else wait
@@ -380,17 +380,20 @@ class Scheduler:
             node.sparse.notes[event.index] = event.state, event.meta
             self.chronicle.progress(lease.run, node, event.index, engine, event.state)
 
-    def _on_waits(self, event: WaitsFor) -> None:
+    def _on_changed(self, event: WaitsFor | KnowsTasks | EngineResized) -> None:
+        """What an engine has said of itself holds no more; what it now holds too much is asked back."""
         engine = self.ledger.fleet.engines.get(event.engine)
-        if engine is not None:
+        if engine is None or engine.info is None:
+            return
+        if isinstance(event, WaitsFor):
             engine.waiting = event.count
-            self.ledger.fleet.note(engine)
-
-    def _on_knows(self, event: KnowsTasks) -> None:
-        engine = self.ledger.fleet.engines.get(event.engine)
-        if engine is not None and engine.info is not None:
+        elif isinstance(event, KnowsTasks):
             engine.info = replace(engine.info, tasks=event.tasks)
-            self.ledger.fleet.note(engine)
+        else:
+            engine.info = replace(engine.info, slots=event.slots, least=event.least, most=event.most)
+            if count := engine.excess():
+                self._decided.act(Recall(engine.id, count))
+        self.ledger.fleet.note(engine)
 
     def _on_gave_back(self, event: GaveBack, now: Now) -> None:
         lease = self.ledger.leases.get(event.token)
@@ -474,6 +477,9 @@ class Scheduler:
         self._granting.dispatch(now)
         for engine, count in self.ledger.fleet.recalls(now, _RECALL_PATIENCE_S):
             self._decided.act(Recall(engine.id, count))
+        if self._scaling.is_due(now):
+            for demand in self._scaling.look(self._granting.unserved(), now):
+                self._decided.act(demand)
 
     def _look_after(self, number: bytes, now: Now) -> None:
         engine = self.ledger.fleet.engines.get(number)

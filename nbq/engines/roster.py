@@ -354,6 +354,16 @@ class Roster:
     def _spent(self, slot: _Slot) -> bool:
         return slot.worn or 0 < self.tasks <= slot.given
 
+    def resize(self, count: int) -> None:
+        """Have so many slots: those that are too many run nothing more, those that are taken back go on."""
+        before, self.count = self.count, count
+        for number, slot in enumerate(self._slots):
+            if number >= count:
+                self.wear(number)
+            elif number >= before:
+                slot.worn = False
+        self.assign()
+
     def wear(self, number: int) -> None:
         """Let a slot's process start nothing more."""
         slot = self._slots[number]

@@ -176,8 +176,10 @@ class EngineSession:
                     self._spool.pop(number, None)
             case wire.Order(verb="drain"):
                 self.drain()
+            case wire.Order(verb="scale"):
+                self._scale(message.slots, message.least, message.most)
             case _:
-                pass  # Pong and Stopping say only that the hub was there
+                pass  # Pong and Stopping say only that the hub was there; other orders are for the process
         self.roster.assign()
 
     def _on_welcome(self, message: wire.Welcome, now_s: float) -> None:
@@ -267,6 +269,18 @@ class EngineSession:
         self._give_back(self.roster.recall(1 << 40))
         blocked = [(t, h.lease.lo, h.lease.hi) for t, h in self._held.items() if h.missing]
         self._give_back(blocked)
+
+    def _scale(self, slots: int, least: int, most: int) -> None:
+        """Have so many slots, or (0) as many as there are within new bounds; see ``wire.Order``."""
+        info = self.info
+        if slots and most and (least, most) != (info.least, info.most):
+            return
+        if most:
+            slots = min(max(slots or info.slots, least), most)
+        self.info = replace(info, slots=max(1, slots), least=least, most=most)
+        self.roster.resize(self.info.slots)
+        if self.connected:
+            self.outbox.append(wire.Resized(self.info.slots, least, most))
 
     # -------------------------------------------------------------- slots
 

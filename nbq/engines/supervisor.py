@@ -8,12 +8,12 @@ what comes back.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import socket
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from nbq.engines.courier import Courier
 from nbq.engines.roster import Abort
 from nbq.engines.sealing import Ended, Sealing
 from nbq.engines.session import EngineSession, Halt, Run, TakeBack
+from nbq.engines.slots import Slots
 from nbq.engines.tunnel import Tunnel
 from nbq.errors import (
     AuthenticationError,
@@ -53,16 +54,10 @@ _REDIAL_S = 0.5
 _LOOK_S = 0.02
 """How often to look for a hub that listens nowhere yet."""
 _COMPLAIN_S = 2.0
-_START_TRIES = 3
 _TRIM_S = 1.0
 """How often what slots print outside Python is bounded."""
-_START_PAUSE_S = 1.0
 _GREET_S = 2.0
 """An engine joins with its first slot that is ready; or without one, after so long."""
-_STAND_IN_S = 5.0
-"""For how long a stand-in that is not needed is kept."""
-_LEAVE_S = 2.0
-"""How long a process that is to end has for that."""
 
 
 class EngineOptions(Struct, frozen=True):
@@ -81,6 +76,9 @@ class EngineOptions(Struct, frozen=True):
         element_limit: The most bytes that a result may have.
         via: ``USER@HOST`` through which the hub is reached by ssh; empty to dial it directly.
         settings: What else is set; the slots have the same settings.
+        least: Between so many slots and ``most`` the hub may scale it; 0 and 0: it may not.
+        most: See there.
+        command: What to execute to begin anew; empty if it cannot.
     """
 
     connection: Connection
@@ -95,6 +93,9 @@ class EngineOptions(Struct, frozen=True):
     element_limit: int = payload.ELEMENT_LIMIT
     via: str = ""
     settings: Settings = Settings()
+    least: int = 0
+    most: int = 0
+    command: list[str] = []
 
 
 class Supervisor:
@@ -129,35 +130,28 @@ class Supervisor:
         said = versions()
         info = EngineInfo(
             name, socket.gethostname(), os.getpid(), options.slots, options.queues,
-            said["python"], said["nbq"], said["cloudpickle"],
+            said["python"], said["nbq"], said["cloudpickle"], least=options.least, most=options.most,
+            process=bool(options.command),
         )  # fmt: skip
         token = options.connection.token.encode()
         tasks = options.settings.max_tasks_per_child or 0
         self.session = EngineSession(os.urandom(8), info, versions(), token, tasks)
         self._name = name
         self._sealing = Sealing(self._key, name)
-        self._children: list[Child | None] = [None] * options.slots
-        self._spares: dict[int, Child] = {}
-        """By slot: processes that are to take the place of others."""
-        self._leaving: list[tuple[Child, float]] = []
-        """Processes that are to end, and when they are killed."""
-        self._failures: defaultdict[int, int] = defaultdict(int)
-        self._start_at_s: defaultdict[int, float] = defaultdict(float)
-        self._idle_s: dict[int, float] = {}
-        """By stand-in: since when it has not been needed."""
+        self._slots = Slots(self.session, options.settings, self._process, say)
         self._temporary = self._folder("engine")
         self._blobs = str(self._temporary)
         self._courier = Courier(self._temporary, self.session)
         self._began_s = self._clock()
         self._greeted = False
         self._ending = False
+        self.begins_anew = False
+        """Whether it is to begin anew, as the same process, when it has ended."""
         self._stopping = False
         self._lost_s: float | None = None
         self._complained = False
         self._dialled_s = 0.0
         self._trimmed_s = 0.0
-        self._fds: dict[int, tuple[int, Child]] = {}
-        """Slots and their processes by the descriptors of their pipes."""
 
     # -------------------------------------------------------------- the loop
 
@@ -170,16 +164,12 @@ class Supervisor:
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._on_signal)
         try:
-            for number in range(self._options.slots):
-                self._start(number)
+            self._slots.start_all()
             while not self._done():
                 self._turn()
             return 0
         finally:
-            for _, child in self._fds.values():
-                child.close()
-            for child, _ in self._leaving:
-                child.close()
+            self._slots.close()
             self._endpoint.close()
             shutil.rmtree(self._temporary, ignore_errors=True)
 
@@ -188,6 +178,7 @@ class Supervisor:
         if signum == signal.SIGINT or self._ending:
             self._stopping = True
         self._ending = True
+        self.begins_anew = False
         self._endpoint.wake()
 
     def _done(self) -> bool:
@@ -199,18 +190,19 @@ class Supervisor:
 
     def _turn(self) -> None:
         session = self.session
-        messages, ready = self._endpoint.receive(self._patience_s(), self._fds.keys())
+        messages, ready = self._endpoint.receive(self._patience_s(), self._slots.fds.keys())
         now_s = self._clock()
         for message in messages:
             self._from_hub(message, now_s)
-        for fd in ready:
-            self._from_slot(*self._fds[fd], now_s)
+        for fd in ready & self._slots.fds.keys():  # a message may have led to the end of some
+            self._from_slot(*self._slots.fds[fd], now_s)
         if self._ending and session.connected:
             session.drain()
         session.tick(now_s)
         self._carry_out()
         self._send()  # what can be done at once leaves before everything is looked after
-        self._watch_slots(now_s)
+        self._slots.watch(now_s, self._limit)
+        self._trim(now_s)
         for number, ended in self._courier.move():
             self._end(number, [ended], now_s)
         self._watch_hub(now_s)
@@ -226,7 +218,7 @@ class Supervisor:
         if not self.session.busy:
             return _IDLE_S
         now_s = self._clock()
-        return min(_BUSY_S, *(child.limit_in_s(now_s) for child in self._children if child is not None))
+        return min(_BUSY_S, *(child.limit_in_s(now_s) for child in self._slots.children if child is not None))
 
     # -------------------------------------------------------------- the hub
 
@@ -247,9 +239,28 @@ class Supervisor:
             self._say(f"connected to hub {message.hub} at {self._endpoint.address}")
         self._courier.receive(message)
         session.receive(message, now_s)
+        if isinstance(message, wire.Order):
+            self._obey(message, now_s)
         if session.denied is not None:
             kind = VersionMismatch if session.denied.code == "version" else AuthenticationError
             raise kind(session.denied.text)
+
+    def _obey(self, order: wire.Order, now_s: float) -> None:
+        """Do what the hub passed on from somebody, or wants itself."""
+        if order.text:
+            self._say(f"told to {order.verb} {order.text}")
+        match order.verb:
+            case "scale":
+                self._slots.resized(now_s)
+            case "reload":
+                self._slots.renew_all(now_s)
+            case "stop":
+                self._stopping = True
+                self.begins_anew = False
+            case "restart" if self._options.command:
+                self.begins_anew = self._ending = True
+            case _:
+                pass  # drain: the session does it
 
     def _send(self) -> None:
         outbox = self.session.outbox
@@ -264,8 +275,7 @@ class Supervisor:
         if self._tunnel is not None:
             self._tunnel.keep()
         if not self._greeted:
-            ready = any(child is not None and child.ready for child in self._children)
-            if ready or now_s - self._began_s > _GREET_S:
+            if self._slots.ready or now_s - self._began_s > _GREET_S:
                 self._hello(now_s)
             return
         absent = not self._endpoint.address
@@ -290,20 +300,13 @@ class Supervisor:
 
     # -------------------------------------------------------------- slots
 
-    def _start(self, number: int) -> None:
-        """Start the process of a slot."""
-        while number >= len(self._children):
-            self._children.append(None)
-        self._children[number] = self._process(number)
-
-    def _process(self, number: int) -> Child:
+    def _process(self) -> Child:
+        """Start a process for a slot."""
         options = self._options
         init = pipe.Init(
             self._key, self._name, options.include, options.sys_path, options.cwd, options.element_limit
         )
-        child = self._spawn(slot_environment(self._connection.path, dump(options.settings)), init)
-        self._fds[child.fd] = number, child
-        return child
+        return self._spawn(slot_environment(self._connection.path, dump(options.settings)), init)
 
     def _from_slot(self, number: int, child: Child, now_s: float) -> None:
         messages, alive = child.receive()
@@ -312,7 +315,7 @@ class Supervisor:
             match message:
                 case pipe.Results():
                     ended.extend(self._results(number, message))
-                    self._weigh(number, child)
+                    self._slots.weigh(number, child)
                 case pipe.Finished():
                     self._end(number, ended, now_s)
                     child.finished(message.position)
@@ -323,26 +326,13 @@ class Supervisor:
                 case pipe.Waits():
                     self._on_waits(number, child, on=message.on)
                 case pipe.Hello():
-                    alive = alive and self._on_hello(number, child, message)
+                    alive = alive and self._slots.came_up(number, child, message)
         self._end(number, ended, now_s)
         if not alive:
-            self._bury(number, child, now_s)
-
-    def _on_hello(self, number: int, child: Child, hello: pipe.Hello) -> bool:
-        """A process has come up; returns whether it can be used."""
-        if hello.trouble:
-            self._say(f"slot {number}: {hello.trouble}")
-            self._failures[number] += 1
-            return False
-        child.ready = True
-        self._failures[number] = 0
-        self.session.knows(hello.tasks)
-        if self._children[number] is child:
-            self.session.slot_up(number)
-        return True
+            self._slots.bury(number, child, now_s)
 
     def _on_waits(self, number: int, child: Child, *, on: bool) -> None:
-        limit = self._options.settings.waiting_limit * self._options.slots
+        limit = self._options.settings.waiting_limit * self._slots.count
         if on and self.session.roster.waiting >= limit:
             child.send(pipe.WaitAnswer(limit))
             return
@@ -362,65 +352,6 @@ class Supervisor:
             self.session.ended(number, [(one.outcome, one.block)], now_s, one.added, one.functions)
         ended.clear()
 
-    def _bury(self, number: int, child: Child, now_s: float) -> None:
-        """A process is dead: say what it ran, and put another in its place."""
-        running = child.running()
-        child.kill()
-        text = child.evidence()
-        if not child.ready:
-            self._failures[number] += 1
-            self._say(f"slot {number} did not start: {text}")
-        elif child.halted is None:
-            self._say(f"slot {number} died: {text}")
-        del self._fds[child.fd]
-        child.close()
-        pause_s = _START_PAUSE_S * (self._failures[number] >= _START_TRIES)
-        self._start_at_s[number] = now_s + pause_s
-        if self._spares.get(number) is child:
-            del self._spares[number]
-            return
-        self._children[number] = self._spares.pop(number, None)
-        token, index = running if running is not None else (0, -1)
-        self.session.slot_down(number, token, index, text, now_s)
-        spare = self._children[number]
-        if spare is not None and spare.ready:
-            self.session.slot_up(number)
-
-    def _leave(self, child: Child, now_s: float) -> None:
-        """Let a process that has nothing to do end."""
-        del self._fds[child.fd]
-        child.send(pipe.Bye())
-        self._leaving.append((child, now_s + _LEAVE_S))
-
-    def _watch_slots(self, now_s: float) -> None:
-        for number, child in enumerate(self._children):
-            if child is None:
-                if number < self._options.slots and now_s >= self._start_at_s[number] and not self._stopping:
-                    self._start(number)
-                continue
-            child.flush()
-            self.session.slot_runs(number, child.running(), now_s)
-            child.hurry(now_s)
-            self._limit(number, child, now_s)
-            if child.overdue(now_s):
-                child.kill()
-            if self.session.roster.is_spent(number):
-                self._renew(number, child, now_s)
-            elif number in self._spares:  # what was to spend the old process was taken back from it
-                self._leave(self._spares.pop(number), now_s)
-            if now_s - self._trimmed_s > _TRIM_S:
-                child.trim_output()
-        self._stand_in(now_s)
-        for child, until_s in list(self._leaving):
-            if child.process.poll() is not None or now_s > until_s:
-                child.close()
-                self._leaving.remove((child, until_s))
-        if now_s - self._trimmed_s > _TRIM_S:
-            self._trimmed_s = now_s
-            pids = [os.getpid(), *(child.process.pid for _, child in self._fds.values())]
-            self.session.rss = sum(map(resident_bytes, pids))
-            self._courier.sweep()
-
     def _limit(self, number: int, child: Child, now_s: float) -> None:
         """Let an element fail, and stop it, when its time limit has passed."""
         over = child.over_limit(now_s)
@@ -431,52 +362,19 @@ class Supervisor:
         self._end(number, [self._sealing.limited(lease, index, time.time() - ran_s, ran_s)], now_s)
         child.halt(token, index, index + 1, lease.cancel_grace_s)
 
-    def _weigh(self, number: int, child: Child) -> None:
-        """Let a process that has grown too large run nothing more."""
-        bound = self._options.settings.max_memory_per_child
-        roster = self.session.roster
-        if bound and not roster.is_spent(number) and resident_bytes(child.process.pid) > bound:
-            roster.wear(number)
-
-    def _renew(self, number: int, child: Child, now_s: float) -> None:
-        """Put another process in the place of one that is to run nothing more, once that is ready."""
-        spare = self._spares.get(number)
-        if spare is None:
-            if now_s >= self._start_at_s[number] and not self._stopping:
-                self._spares[number] = self._process(number)
-        elif spare.ready and self.session.roster.is_idle(number):
-            self._leave(child, now_s)
-            self._children[number] = self._spares.pop(number)
-            self.session.slot_up(number)
-
-    def _stand_in(self, now_s: float) -> None:
-        """Start processes in the stead of those whose elements wait for others, and end those that idle."""
-        roster, count = self.session.roster, self._options.slots
-        if len(self._children) == count and not roster.waiting:
-            return
-        wanted = roster.wanted - count
-        for number in range(count, count + roster.waiting):
-            if self._alive_stand_ins() >= wanted:
-                break
-            free = number >= len(self._children) or self._children[number] is None
-            if free and now_s >= self._start_at_s[number] and not self._stopping:
-                self._start(number)
-        for number, child in enumerate(self._children[count:], count):
-            if child is None or not roster.is_idle(number) or self._alive_stand_ins() <= wanted:
-                self._idle_s.pop(number, None)
-            elif now_s - self._idle_s.setdefault(number, now_s) > _STAND_IN_S:
-                self._leave(child, now_s)
-                self._children[number] = None
-                self.session.slot_down(number, 0, -1, "", now_s)
-
-    def _alive_stand_ins(self) -> int:
-        return sum(child is not None for child in self._children[self._options.slots :])
+    def _trim(self, now_s: float) -> None:
+        """Now and then, see how large everything is, and keep it within bounds."""
+        if now_s - self._trimmed_s > _TRIM_S:
+            self._trimmed_s = now_s
+            self._slots.trim_output()
+            self.session.rss = sum(map(resident_bytes, [os.getpid(), *self._slots.pids]))
+            self._courier.sweep()
 
     def _carry_out(self) -> None:
         """Do what the session ordered; an order may lead to further ones."""
         while self.session.orders:
             order = self.session.orders.pop(0)
-            child = self._children[order.slot]
+            child = self._slots.children[order.slot]
             if child is None:
                 continue
             match order:
@@ -503,18 +401,24 @@ class Supervisor:
 
 
 def run_engine(options: EngineOptions) -> int:
-    """Run an engine until it is told to end; returns the exit code.
+    """Run an engine until it is told to end; returns the exit code. Told to restart, it does not return.
 
     Raises:
         HubError: The hub cannot be reached or refuses this engine.
+        OSError: It is to begin anew, but cannot: its Python is gone.
     """
     tunnel = Tunnel(options.via, options.connection, say) if options.via else None
     try:
         connection = options.connection if tunnel is None else tunnel.connection
-        return Supervisor(options, PeerEndpoint(connection), say, tunnel).run()
+        supervisor = Supervisor(options, PeerEndpoint(connection), say, tunnel)
+        code = supervisor.run()
     finally:
         if tunnel is not None:
             tunnel.close()
+    if supervisor.begins_anew:
+        say(f"begins anew: {shlex.join(options.command)}")
+        os.execv(options.command[0], options.command)  # noqa: S606 - there is no shell in it
+    return code
 
 
 def say(text: str) -> None:

@@ -269,14 +269,13 @@ class LocalEngine(Supervisor):
         self._local_endpoint = endpoint
         self._gone = False
         super().__init__(options, endpoint, _log)
-        for number in range(options.slots):
-            self._start(number)
+        self._slots.start_all()
         self._hello(clock.mono_s)
 
     @property
     def children(self) -> list[LocalChild]:
         """Return its slots."""
-        return [child for child in self._children if isinstance(child, LocalChild)]
+        return [child for child in self._slots.children if isinstance(child, LocalChild)]
 
     @property
     def has_news(self) -> bool:
