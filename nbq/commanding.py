@@ -23,8 +23,8 @@ _LOOK_S = 0.05
 class Commanding(Seeing):
     """The orders of a client to engines.
 
-    Each is for one engine, by its name or as ``engines()`` shows it; an empty name means all. Each returns how
-    many engines were told.
+    Each is for one engine, by its name or as ``engines()`` shows it; an empty name means all. Each returns
+    how many engines were told.
     """
 
     def drain(self, engine: str | EngineView, wait: float = 0.0) -> int:
@@ -41,11 +41,11 @@ class Commanding(Seeing):
         return self._end(engine, "drain", wait)
 
     def stop(self, engine: str | EngineView, wait: float = 0.0) -> int:
-        """Let an engine end at once: what it runs is run again by others. Arguments and errors as ``drain``."""
+        """Let an engine end at once: what it runs is run again by others. Else as ``drain``."""
         return self._end(engine, "stop", wait)
 
     def restart(self, engine: str | EngineView, wait: float = 0.0) -> int:
-        """Let an engine finish what it runs, then begin anew as a process: with the nbq that is installed now.
+        """Let an engine finish what it runs, then begin anew, with the nbq that is installed by then.
 
         Args:
             engine: Which.
@@ -71,8 +71,8 @@ class Commanding(Seeing):
     def reload(self, engine: str | EngineView = "") -> int:
         """Let fresh processes take the places of an engine's slots, so that they import modules anew.
 
-        Each goes on until another is ready in its place and it has finished what it runs; where none comes up,
-        because a module has an error, the one that is there stays.
+        Each goes on until another is ready in its place and it has finished what it runs; where none comes
+        up, because a module has an error, the one that is there stays.
 
         Args:
             engine: Which; all unless told.

@@ -370,7 +370,9 @@ def slot_bounds(text: str) -> tuple[int, int, int]:
         raise SettingsError(f"slots are a number, bounds such as 2..8, or auto; not {text!r}")
     slots, most = int(found[1]), int(found[2] or 0)
     if not 1 <= slots <= _MOST_SLOTS or (most and not slots <= most <= _MOST_SLOTS):
-        raise SettingsError(f"an engine has 1 to {_MOST_SLOTS:,} slots, and bounds rise; {text!r} does not fit")
+        raise SettingsError(
+            f"an engine has 1 to {_MOST_SLOTS:,} slots, and bounds rise; {text!r} does not fit"
+        )
     return (slots, slots, most) if found[2] else (slots, 0, 0)
 
 

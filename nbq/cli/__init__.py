@@ -16,6 +16,7 @@ import click
 from nbq.cli.act import call, cancel, key
 from nbq.cli.demo import demo
 from nbq.cli.doctor import doctor
+from nbq.cli.engines import engines
 from nbq.cli.events import events
 from nbq.cli.look import result, status, tasks
 from nbq.cli.schedule import schedule
@@ -44,7 +45,7 @@ def nbq() -> None:
     """
 
 
-for command in (hub, engine, status, tasks, result, events, call, cancel, schedule, key, demo, doctor):
+for command in (hub, engine, engines, status, tasks, result, events, call, cancel, schedule, key, demo, doctor):
     nbq.add_command(command)
 
 

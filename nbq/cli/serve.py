@@ -80,8 +80,8 @@ def _declared() -> str:
 @click.option(
     "--slots",
     metavar="N|N..M|auto",
-    help="How many tasks run at a time; N..M: as many as the work needs, within these bounds; auto: from 1 to "
-    "one a core.  [default: the setting 'concurrency', else one a core]",
+    help="How many tasks run at a time; N..M: as many as the work needs within these bounds; auto: from one "
+    "to one a core.  [default: the setting 'concurrency', else one a core]",
 )
 @click.option(
     "--queues",

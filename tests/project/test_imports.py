@@ -74,8 +74,10 @@ LAYERS = {
     "engines.slot": "configuration engines.ending engines.pipe engines.runner engines.storing errors payload"
     " signals stores.* tasks waits",
     "engines.tunnel": "errors settings",
+    "engines.slots": "configuration engines.child engines.pipe engines.session settings",
     "engines.supervisor": "configuration core.* engines.child engines.courier engines.pipe engines.roster"
-    " engines.sealing engines.session engines.tunnel errors payload settings transport version wire",
+    " engines.sealing engines.session engines.slots engines.tunnel errors payload settings transport version"
+    " wire",
     "engines.launch": "engines.supervisor errors settings transport",
     # The client.
     "functions": "payload traits",
@@ -104,7 +106,8 @@ LAYERS = {
     "resultsets": "callbacks canvas.* core.* current ends errors link members replica results walks waits",
     "runhandle": "core.* link results walks wire",
     "seeing": "canvas.* core.* errors eventstream link results resultsets runhandle wire",
-    "steering": "core.* results resultsets seeing wire",
+    "commanding": "core.* errors operations seeing wire",
+    "steering": "commanding core.* results resultsets wire",
     "declared": "canvas.* configuration core.* errors schedules tasks zones",
     "schedulehandle": "client core.* errors schedules scheduling zones",
     "scheduling": "batch canvas.* client core.* current declared errors payload schedulehandle schedules"
