@@ -44,17 +44,20 @@ ONE_OF_EACH: dict[type, Any] = {
     wire.Follow: wire.Follow(5, 0),
     wire.PutSchedule: wire.PutSchedule(5, "evil", bytes(16), ScheduleSpec(Every(1.0)), GRAPH, [BLOCK]),
     wire.ChangeSchedule: wire.ChangeSchedule(5, "nightly", "remove", bytes(16)),
+    wire.SteerEngine: wire.SteerEngine(5, "", "drain"),
+    wire.Resized: wire.Resized(1000),
 }
 
 ALLOWED = {
     "client": {
         wire.Ping, wire.PutFunctions, wire.Stage, wire.Submit, wire.Watch, wire.Unwatch, wire.Cancel,
         wire.Forget, wire.Ask, wire.Upload, wire.Fetch, wire.Leaving, wire.Abort, wire.Save, wire.Follow,
-        wire.PutSchedule, wire.ChangeSchedule,
+        wire.PutSchedule, wire.ChangeSchedule, wire.SteerEngine,
     },
     "engine": {
         wire.Ping, wire.Report, wire.GaveBack, wire.Began, wire.SlotDied, wire.Beat, wire.NeedFunctions,
         wire.Upload, wire.Fetch, wire.Leaving, wire.Note, wire.Waiting, wire.Knows,
+        wire.Resized,
     },
     "viewer": {wire.Ping, wire.Ask, wire.Follow, wire.Leaving},
 }  # fmt: skip
