@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 
 from nbq import wire
 from nbq.blocks import Alias, Block, Failed, Feed, Kin
-from nbq.core.actions import Grant
+from nbq.core.actions import Abort, Disown, Grant, Interrupt, Recall, Resize
 from nbq.core.facts import Became, End, Ended, Inherited, Settled
 from nbq.core.ids import element_text
 from nbq.core.model import NONE, Many, NodeSpec, On, Slice, State
 from nbq.core.runs import Node, Run, within
 
-__all__ = ["Stored", "ends_message", "lease_messages"]
+__all__ = ["Stored", "ends_message", "engine_message", "lease_messages"]
 
 Stored = Callable[[int, int], bytes]
 """From the number of a run and of a block to the block's bytes."""
@@ -23,6 +23,21 @@ Stored = Callable[[int, int], bytes]
 _ENDS_BYTES = 512 * 1024
 _ENDS_FACTS = 2048
 _INPUT_BYTES = 512 * 1024
+
+
+def engine_message(action: Abort | Disown | Interrupt | Recall | Resize) -> wire.ToPeer:
+    """Return what an engine is to be told."""
+    match action:
+        case Recall():
+            return wire.Recall(action.count)
+        case Interrupt():
+            return wire.Interrupt([(action.token, action.lo, action.hi)])
+        case Abort():
+            return wire.Aborting([(action.token, action.lo, action.hi)])
+        case Disown():
+            return wire.Stale(action.tokens)
+        case Resize():
+            return wire.Order("scale", action.slots, action.least, action.most)
 
 
 def lease_messages(run: Run, grant: Grant, stored: Stored) -> Iterator[wire.Inputs | wire.Lease]:

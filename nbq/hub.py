@@ -22,7 +22,7 @@ from nbq.core.graph import value_nodes
 from nbq.core.model import NONE, Graph, Now
 from nbq.core.scheduler import Limits, Scheduler
 from nbq.errors import ProtocolError
-from nbq.forward import lease_messages
+from nbq.forward import engine_message, lease_messages
 from nbq.journal import Batch, Store
 from nbq.peers import Peers, Session
 from nbq.requests import Requests
@@ -263,19 +263,8 @@ class Hub:
                 self._send_lease(action)
             elif isinstance(action, (act.Recall, act.Interrupt, act.Disown, act.Abort, act.Resize)):
                 session = self.peers.engine(action.engine)
-                if session is None:
-                    continue
-                if isinstance(action, act.Recall):
-                    self.peers.send(session, wire.Recall(action.count))
-                elif isinstance(action, act.Interrupt):
-                    ranges = [(action.token, action.lo, action.hi)]
-                    self.peers.send(session, wire.Interrupt(ranges))
-                elif isinstance(action, act.Abort):
-                    self.peers.send(session, wire.Aborting([(action.token, action.lo, action.hi)]))
-                elif isinstance(action, act.Disown):
-                    self.peers.send(session, wire.Stale(action.tokens))
-                elif isinstance(action, act.Resize):
-                    self.peers.send(session, wire.Order("scale", action.slots, action.least, action.most))
+                if session is not None:
+                    self.peers.send(session, engine_message(action))
         self.peers.push(self.scheduler.ledger.runs, self._stored)
 
     def _discard(self, discard: act.Discard) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,10 +20,11 @@ from nbq.cli.show import (
 from nbq.errors import UsageError
 
 if TYPE_CHECKING:
-    from nbq.cli.show import Command
     from nbq.core.views import EngineView
 
 __all__ = ["engines"]
+
+Command = Callable[..., Any]
 
 
 @click.group(

@@ -7,8 +7,6 @@ What only some engines know is passed over while those have no room.
 
 from __future__ import annotations
 
-from itertools import islice
-
 from nbq.core.actions import Grant
 from nbq.core.decided import Decided
 from nbq.core.facts import Leased
@@ -199,16 +197,16 @@ class Granting:
 
         What is over its rate waits for something else.
         """
-        return {name: count for name, queue in self.queues.items() if (count := self._count(queue))}
+        return {name: count for name, queue in self.queues.items() if (count := self._waiting(queue))}
 
-    def _count(self, queue: ReadyQueue) -> int:
+    def _waiting(self, queue: ReadyQueue) -> int:
         count = 0
-        for item in islice(queue, _COUNTED):
+        for looked, item in enumerate(queue):
+            if max(looked, count) >= _COUNTED:
+                break
             run = self._ledger.runs.get(item.run)
             if run is not None:
                 count += run.nodes[item.node].state.count(State.QUEUED, item.lo, item.hi)
-            if count >= _COUNTED:
-                break
         return count
 
     # -------------------------------------------------------------- rates

@@ -162,7 +162,7 @@ class Scheduler:
                 self._on_tick(now)
             case SchedulePut() | ScheduleChanged():
                 self.firing.take(event, now)
-            case Steering() | QueueSteered() | RateSet()():
+            case Steering() | QueueSteered() | RateSet():
                 raise NotImplementedError
             case _:
                 assert_never(event)

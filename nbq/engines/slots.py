@@ -54,6 +54,8 @@ class Slots:
         """By slot: processes that are to take the place of others."""
         self._stale: set[int] = set()
         """Slots whose processes go on only until others are ready in their place."""
+        self._tasks: list[str] = []
+        """What the process that came up last knows."""
         self._leaving: list[tuple[Child, float]] = []
         """Processes that are to end, and when they are killed."""
         self._failures: defaultdict[int, int] = defaultdict(int)
@@ -136,7 +138,8 @@ class Slots:
             return False
         child.ready = True
         self._failures[number] = 0
-        self._session.knows(hello.tasks)
+        self._tasks = hello.tasks
+        self._announce()
         if self.children[number] is child:
             self._session.slot_up(number)
         return True
@@ -160,6 +163,7 @@ class Slots:
             if number in self._stale:
                 self._stale.discard(number)
                 self._say(f"slot {number} goes on in the process that it has")
+                self._announce()
             return
         self._stale.discard(number)
         self.children[number] = self._spares.pop(number, None)
@@ -225,6 +229,12 @@ class Slots:
         elif spare.ready:
             self._stale.discard(number)
             self._session.roster.wear(number)
+            self._announce()
+
+    def _announce(self) -> None:
+        """Let the hub know which tasks the slots know, once all that take work know them."""
+        if not self._stale:
+            self._session.knows(self._tasks)
 
     def _replace(self, number: int, child: Child, now_s: float) -> None:
         """Put another process (or none) in the place of one that is to run nothing more."""
