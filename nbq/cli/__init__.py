@@ -45,7 +45,21 @@ def nbq() -> None:
     """
 
 
-for command in (hub, engine, engines, status, tasks, result, events, call, cancel, schedule, key, demo, doctor):
+for command in (
+    hub,
+    engine,
+    engines,
+    status,
+    tasks,
+    result,
+    events,
+    call,
+    cancel,
+    schedule,
+    key,
+    demo,
+    doctor,
+):
     nbq.add_command(command)
 
 
