@@ -30,6 +30,7 @@ DEV_LOCK = ROOT / "requirements" / "dev.lock"
 
 # The programs that some tests start, and the Debian packages they come in.
 DEBIAN_PACKAGES = {
+    "chromium": "chromium",
     "ip": "iproute2",
     "memcached": "memcached",
     "postgres": "postgresql",

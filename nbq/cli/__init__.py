@@ -22,6 +22,7 @@ from nbq.cli.look import result, status, tasks
 from nbq.cli.schedule import schedule
 from nbq.cli.serve import engine, hub
 from nbq.cli.show import escaped, print_json
+from nbq.cli.web import web
 from nbq.errors import HubError, NbqError, Refused, UnknownResult, UsageError
 from nbq.version import __version__
 
@@ -59,6 +60,7 @@ for command in (
     key,
     demo,
     doctor,
+    web,
 ):
     nbq.add_command(command)
 

@@ -120,6 +120,10 @@ LAYERS = {
     " journal link local.* replica results resultsets settings tasks transport version waits wire"
     " zones",
     "testing": "canvas.* local.* signals tasks",
+    # The web page: a client, in a process of its own.
+    "web.access": "",
+    "web.state": "core.* errors schedules",
+    "web.*": "client core.* errors results schedules settings web.* wire zones",
     # What users reach all of it by.
     "": "*",
     "__main__": "cli.*",
@@ -150,6 +154,7 @@ THIRD_PARTY = {
     "IPython": "magics widgets.*",
     "ipywidgets": "widgets.*",
     "tornado": "web.*",
+    "prometheus_client": "web.metrics",
 }
 
 # All of the standard library that the pure packages use: no sockets, clocks, threads, randomness, logging,

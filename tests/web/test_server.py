@@ -1,0 +1,291 @@
+"""The server over HTTP: who is let in, what it tells, what it does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nbq
+from nbq.core.views import ClusterView
+from nbq.web.contact import Contact
+from nbq.web.watch import TaskFilter, Watch, Watcher
+from tests.cli.command import nbq as command
+from tests.web import work
+from tests.web.serving import DEADLINE_S, Web, serving
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+PATHS = [
+    "",
+    "static/page.js",
+    "metrics",
+    "api/live",
+    "api/task?id=x",
+    "api/run?id=x",
+    "api/do",
+    "nothing",
+    "healthz",
+]
+
+
+def until(done: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + DEADLINE_S
+    while not (found := done()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found
+
+
+def own(web: Web) -> str:
+    return f"http://{web.netloc}"
+
+
+# ------------------------------------------------------------------ who is let in
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("path", PATHS[:-1])
+def test_nothing_is_told_without_the_token(viewer: Web, path: str, method: str) -> None:
+    answer = viewer.bare(path, method)
+    assert answer.status == 401
+    assert viewer.bare(path, method, headers={"Authorization": "token wrong"}).status == 401
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self';")
+    wrong = {"Cookie": f"nbq-00000000={viewer.token}"}
+    assert viewer.bare(path, method, headers=wrong).status == 401
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("path", PATHS)
+def test_another_host_and_another_origin_are_refused(viewer: Web, path: str, method: str) -> None:
+    for wrong in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"}):
+        assert viewer.ask(path, method, **wrong).status == 403
+
+
+def test_a_refusal_says_what_to_do(viewer: Web, steering: Web) -> None:
+    assert viewer.ask("healthz", Host="evil.example:1").json == {
+        "error": "this server is not called 'evil.example': start it with --allow-host evil.example"
+    }
+    assert steering.ask("healthz", Host="hub.example.org").json == {"ok": True}
+    assert viewer.ask("nothing").json == {"error": "there is nothing here"}
+    assert viewer.ask("metrics", "DELETE").json == {"error": "nothing here is asked for in this way"}
+    assert b"A token is needed" in viewer.bare("").body
+
+
+def test_the_token_in_the_address_becomes_a_cookie(viewer: Web) -> None:
+    assert viewer.bare("?token=wrong").status == 401
+    entered = viewer.bare(f"?token={viewer.token}")
+    assert (entered.status, entered.headers["Location"]) == (302, "./")
+    cookie = entered.headers["Set-Cookie"]
+    assert re.fullmatch(r"nbq-[0-9a-f]{8}=[0-9a-f]{64}; HttpOnly; SameSite=Lax", cookie)
+    page = viewer.bare(headers={"Cookie": cookie.split(";")[0]}, path="")
+    assert (page.status, b'<script type="module" src="static/page.js">' in page.body) == (200, True)
+    assert page.headers["Cache-Control"] == "no-store"
+
+
+def test_health_needs_no_token(viewer: Web) -> None:
+    answer = viewer.bare("healthz")
+    assert (answer.status, answer.json) == (200, {"ok": True})
+
+
+def test_pages_and_their_parts_come_from_here_alone() -> None:
+    folder = Path(nbq.__file__).parent / "web" / "static"
+    named = re.compile(
+        r"https?://(?!www\.w3\.org/2000/svg)|(?:src|href)=\"/|innerHTML|insertAdjacentHTML|eval\("
+    )
+    assert [path.name for path in folder.iterdir() if named.search(path.read_text())] == []
+
+
+# ------------------------------------------------------------------ what is done
+
+
+def test_a_viewer_changes_nothing(viewer: Web, client: nbq.Client, tmp_path: Path) -> None:
+    held = work.hold.delay(str(tmp_path / "mark"))
+    client.flush()
+    refused = viewer.ask("api/do", "POST", {"do": "cancel", "id": held.id})
+    text = "this page has a viewer's key and can only look: start it with 'nbq web --key client'"
+    assert (refused.status, refused.json) == (403, {"error": text})
+    (tmp_path / "mark").touch()
+    assert held.get(DEADLINE_S) is None
+
+
+def test_a_client_key_cancels(steering: Web, client: nbq.Client, tmp_path: Path) -> None:
+    held = work.hold.delay(str(tmp_path / "mark"))
+    client.flush()
+    done = steering.ask("api/do", "POST", {"do": "cancel", "id": held.id})
+    assert (done.status, done.json) == (200, {"done": "1 task cancelled"})
+    with pytest.raises(nbq.TaskRevoked):
+        held.get(DEADLINE_S)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers"),
+    [
+        (415, None, {}),
+        (400, {"do": "destroy"}, {}),
+        (400, {"do": "cancel", "id": ""}, {}),
+        (400, {"do": "cancel", "id": "x", "more": 1}, {}),
+        (404, {"do": "cancel", "id": "x"}, {}),
+        (403, {"do": "cancel", "id": "x"}, {"Origin": "http://localhost:1"}),
+    ],
+)
+def test_what_cannot_be_done_is_said(steering: Web, status: int, body: Any, headers: dict[str, str]) -> None:
+    answer = steering.ask("api/do", "POST", body, **headers)
+    assert (answer.status, list(answer.json)) == (status, ["error"])
+
+
+def test_a_browser_has_to_say_where_its_page_is_from(steering: Web) -> None:
+    cookie = steering.bare(f"?token={steering.token}").headers["Set-Cookie"].split(";")[0]
+    body = {"do": "cancel", "id": "no-such-task"}
+    assert steering.bare("api/do", "POST", body, {"Cookie": cookie}).json == {
+        "error": "a request that changes something has to say its Origin"
+    }
+    for origin in (own(steering), "https://hub.example.org"):
+        assert steering.bare("api/do", "POST", body, {"Cookie": cookie, "Origin": origin}).status == 404
+
+
+# ------------------------------------------------------------------ what is told
+
+
+def test_all_there_is_and_then_what_is_new(viewer: Web, client: nbq.Client) -> None:
+    with viewer.live("?state=FAILURE") as told:
+        first = next(told)
+        assert first == {"trouble": ""} or first["may_act"] is False
+        seen: dict[str, Any] = {}
+        seen.update(first)
+        while "runs" not in seen:
+            seen.update(next(told))
+        assert (seen["can"], seen["hub"]["name"]) == ([], client.connection.name)
+        failed = work.broken.delay("ink")
+        assert failed.wait(DEADLINE_S)
+        rows: dict[str, Any] = {}
+        while failed.id not in rows:
+            rows.update(next(told).get("tasks", {}).get("rows", {}))
+        assert rows[failed.id]["text"] == "ValueError: no ink"
+
+
+def test_nothing_is_asked_while_nobody_looks(client: nbq.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    contact = Contact(client.connection.path, "client")
+    asked: list[float] = []
+    real = contact.client.status
+
+    def counted() -> ClusterView:
+        asked.append(time.monotonic())
+        return real()
+
+    monkeypatch.setattr(contact.client, "status", counted)
+    monkeypatch.setattr("nbq.web.watch._EVERY_S", 0.001)
+
+    async def open_and_close_a_page() -> None:
+        watch = Watch(contact, asyncio.get_running_loop())
+        try:
+            assert (asked, watch.idle) == ([], True)
+            watcher = Watcher(TaskFilter())
+            async for _news in watch.watch(watcher):
+                if len(asked) > 2:
+                    watcher.close()
+            assert watch.idle
+            before = len(asked)
+            for _ in range(20):
+                client.status()  # a page that is open asks once in each
+            assert len(asked) - before <= 1  # what was under way
+        finally:
+            watch.close()
+
+    try:
+        asyncio.run(open_and_close_a_page())
+    finally:
+        contact.close()
+
+
+def test_a_failed_task_has_its_traceback_for_a_client_key_alone(
+    viewer: Web, steering: Web, client: nbq.Client
+) -> None:
+    failed = work.broken.delay("paper")
+    assert failed.wait(DEADLINE_S)
+    shown = steering.ask(f"api/task?id={failed.id}").json
+    assert shown["traceback"].startswith("Traceback (most recent call last):\n")
+    assert shown["traceback"].endswith("ValueError: no paper\n")
+    assert (shown["stdout"], shown["stderr"], shown["attempt"]) == ("looking for paper\n", "", 1)
+    seen = viewer.ask(f"api/task?id={failed.id}").json
+    assert {key: seen[key] for key in ("task", "state", "text", "sealed")} == {
+        "task": work.broken.name, "state": "FAILURE", "text": "ValueError: no paper",
+        "sealed": "Its traceback and its output are sealed: a viewer's key cannot read them.",
+    }  # fmt: skip
+    assert "traceback" not in seen
+    assert viewer.ask("api/task?id=nothing").status == 404
+
+
+def test_prometheus_is_told(viewer: Web, client: nbq.Client) -> None:
+    told = viewer.ask("metrics")
+    assert told.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert b"\nnbq_hub_up 1.0\n" in told.body
+    bearer = {"Authorization": f"Bearer {viewer.token}"}
+    assert viewer.bare("metrics", headers=bearer).status == 200
+
+
+# ------------------------------------------------------------------ where it is
+
+
+def test_under_a_prefix(client: nbq.Client) -> None:
+    with serving("--hub", client.connection.path, "--base-url", "/team/nbq") as web:
+        assert web.base == "/team/nbq/"
+        assert web.ask("healthz").json == {"ok": True}
+        assert web.ask("static/page.js").status == 200
+        web.base = "/"
+        assert web.ask("healthz").status == 404
+
+
+def test_a_socket_is_its_owners_alone(client: nbq.Client, tmp_path: Path) -> None:
+    path = tmp_path / "web"
+    with serving("--hub", client.connection.path, "--key", "client", "--bind", f"unix:{path}") as web:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert web.token == ""
+        proxied = {"Host": "jupyter.example.org", "Authorization": "token of-jupyter"}
+        assert web.bare("/healthz", headers=proxied).json == {"ok": True}
+        body = {"do": "cancel", "id": "no-such-task"}
+        assert web.bare("/api/do", "POST", body, proxied).status == 403
+        for origin, status in (("https://jupyter.example.org", 404), ("https://evil.example", 403)):
+            assert web.bare("/api/do", "POST", body, {**proxied, "Origin": origin}).status == status
+
+
+def test_a_token_can_be_kept(client: nbq.Client, tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    with serving("--hub", client.connection.path, "--token-file", str(path)) as web:
+        assert path.read_text() == f"{web.token}\n"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with serving("--hub", client.connection.path, "--token-file", str(path)) as again:
+        assert again.token == web.token
+    os.chmod(path, 0o644)  # noqa: PTH101
+    refused = command("web", "--hub", client.connection.path, "--token-file", str(path))
+    assert (refused.code, refused.out) == (2, "")
+    assert "open to other users" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "text"),
+    [
+        (["--bind", "nowhere"], 2, "'nowhere' is no address: write HOST:PORT, or unix:PATH"),
+        (["--bind", "127.0.0.1:99999"], 2, "is no address"),
+        (["--bind", "192.0.2.1:0"], 2, "cannot listen at 192.0.2.1:0: "),
+        (["--hub", "no-such-hub"], 3, "no hub named 'no-such-hub' was ever started here"),
+    ],
+)
+def test_what_cannot_be_served_is_said(
+    client: nbq.Client, monkeypatch: pytest.MonkeyPatch, given: list[str], code: int, text: str
+) -> None:
+    monkeypatch.setenv("NBQ_HUB", client.connection.path)
+    ran = command("web", *given)
+    assert (ran.code, ran.out, text in ran.err) == (code, "", True), ran.err
+
+
+def test_a_viewers_file_steers_nothing(client: nbq.Client) -> None:
+    path = Path(client.connection.path).with_name("viewer.json")
+    ran = command("web", "--hub", str(path), "--key", "client")
+    assert (ran.code, ran.err) == (3, f"nbq: {path} is a viewer's: it can only look\n")
