@@ -45,6 +45,7 @@ class Event(Struct, frozen=True):
         label: Their label.
         engine: The name of the engine.
         text: An error, a state that was shown, what became of a fire time: one line for people.
+        attempt: At which attempt the first of the tasks was, from 1; 0 for what is no task.
     """
 
     seq: int
@@ -58,6 +59,7 @@ class Event(Struct, frozen=True):
     label: str = ""
     engine: str = ""
     text: str = ""
+    attempt: int = 0
 
 
 def _filter(kinds: str | Iterable[str], task: str, queue: str, label: str, run: str) -> wire.EventFilter:
@@ -155,7 +157,7 @@ class EventStream:
         at = datetime.fromtimestamp(found.at_s, UTC)
         return Event(
             found.seq, at, found.kind, found.count, found.id, found.run, found.task, found.queue,
-            found.label, found.engine, found.text,
+            found.label, found.engine, found.text, found.attempt,
         )  # fmt: skip
 
     # -------------------------------------------------------------- asking

@@ -297,6 +297,7 @@ class Hub:
             self._drop(session)
 
     def _drop(self, session: Session) -> None:
+        self._requests.log.left(session)
         self.peers.remove(session)
         self._owed.pop(session.token, None)
         for run in self.stagings.of(session):
@@ -325,11 +326,16 @@ class Hub:
 
     def _complain(self, session: Session, code: str, text: str) -> None:
         session.errors += 1
+        self._requests.log.complained(session, code, text)
         self._replies.append((session, wire.Denied(code, text)))
         if session.errors >= _ERRORS:
             self.peers.answer(session.peer, wire.Denied(code, f"{text}; too many errors, goodbye"))
             self.peers.lost.append(session)
             self.peers.remove(session)
+
+    def _refuse(self, peer: bytes, denied: wire.Denied) -> None:
+        self._requests.log.refused(peer, denied.code, denied.text)
+        self.peers.answer(peer, denied)
 
     def _on_hello(self, arrival: Arrival, hello: wire.Hello, now: Now) -> None:
         if hello.protocol != wire.PROTOCOL:
@@ -338,20 +344,21 @@ class Hub:
                 f"the hub speaks protocol {wire.PROTOCOL} (nbq {self._info.versions.get('nbq')}), "
                 f"you speak {hello.protocol} (nbq {theirs}): install the same nbq on both sides"
             )
-            self.peers.answer(arrival.peer, wire.Denied("version", text))
+            self._refuse(arrival.peer, wire.Denied("version", text))
             return
         known = self._identify(arrival.user, hello.token)
         if known is None:
             text = "the hub does not know this key: use the connection file of its data folder"
-            self.peers.answer(arrival.peer, wire.Denied("key", text))
+            self._refuse(arrival.peer, wire.Denied("key", text))
             return
         owner, role = known
         if role != hello.role or (role == "engine") != (hello.engine is not None):
             text = f"this key is for the role {role}, not {hello.role}: use {hello.role}.json"
-            self.peers.answer(arrival.peer, wire.Denied("role", text))
+            self._refuse(arrival.peer, wire.Denied("role", text))
             return
         session = Session(arrival.peer, role, owner, hello.id, now.mono_s)
         self.peers.add(session)
+        self._requests.log.joined(session)
         local = self._blobs is not None and arrival.user is None
         blobs = str(self._blobs.folder) if self._blobs is not None and local else ""
         welcome = wire.Welcome(

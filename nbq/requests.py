@@ -16,6 +16,7 @@ from nbq.core.ids import made_id
 from nbq.core.model import NONE, Graph, Now
 from nbq.core.scheduler import Scheduler
 from nbq.followers import Followers
+from nbq.hublog import HubLog
 from nbq.peers import Peers, Session
 from nbq.staging import Stagings
 
@@ -68,6 +69,7 @@ class Requests:
         self.rss: dict[bytes, int] = {}
         """Resident memory of engines in bytes, by their ids."""
         self.followers = Followers(hub.scheduler.chronicle, hub.peers.has)
+        self.log = HubLog(hub.scheduler.chronicle)
 
     def receive(self, session: Session, message: wire.Request, now: Now) -> None:
         """Take in a request; it may be answered later."""
@@ -95,7 +97,8 @@ class Requests:
                     self._hub.reply(session, events)
 
     def look(self, now: Now) -> None:
-        """Answer what has waited for something to happen that has happened."""
+        """Tell the log what happened, and those who wait for something to happen that has."""
+        self.log.happened()
         for session, events in self.followers.answers(now):
             self._hub.reply(session, events)
 

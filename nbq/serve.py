@@ -5,7 +5,6 @@ Decides nothing about work; that is the hub's. A data folder and a name serve on
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import gc
 import os
@@ -27,6 +26,7 @@ from nbq.core.scheduler import Limits
 from nbq.errors import StoreError
 from nbq.hub import Hub, HubInfo
 from nbq.journal import Journal
+from nbq.logs import Log, LogFormat, configure
 from nbq.security import Keyring, create_keys, publish_endpoints
 from nbq.settings import (
     Durability,
@@ -63,6 +63,8 @@ class HubOptions(Struct, frozen=True):
         limits: The scheduler's bounds.
         schedules: ``apply`` those that files declare; ``tidy``: do so if there are any that files declared,
             since none does any more; or ``leave`` them.
+        log_format: How it writes its log.
+        log_levels: What it writes there (``logs.levels``).
     """
 
     name: str = "default"
@@ -74,6 +76,8 @@ class HubOptions(Struct, frozen=True):
     parent: int = 0
     limits: Limits = Limits()
     schedules: Literal["apply", "tidy", "leave"] = "leave"
+    log_format: LogFormat = "text"
+    log_levels: list[str] = []
 
 
 def run_hub(options: HubOptions) -> int:
@@ -81,8 +85,10 @@ def run_hub(options: HubOptions) -> int:
 
     Raises:
         StoreError: Its data folder or name is in use (by the process named), or cannot be used.
-        SettingsError: A name, address or folder cannot be used.
+        SettingsError: A name, address, folder or log level cannot be used.
     """
+    configure("hub", options.log_format, options.log_levels)
+    log = Log("hub")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until it serves, there is nothing to finish
     folder = private_dir(Path(options.data).absolute() if options.data else data_dir(options.name))
     with ExitStack() as stack:
@@ -104,7 +110,7 @@ def run_hub(options: HubOptions) -> int:
         info = HubInfo(options.name, options.durability, os.getpid(), versions())
         blobs = BlobFolder(folder / "blobs")
         hub = Hub(endpoint, journal, _now, info, keyring.identify, blobs, options.limits)
-        _say(options, folder, endpoint.endpoints, hub)
+        _say(log, options, folder, endpoint.endpoints, hub)
         gc.freeze()
         gc.disable()  # the hub makes no circles that matter, and a full collection would be a long turn
         applying = _apply_schedules(options, folder, hub)
@@ -116,6 +122,7 @@ def run_hub(options: HubOptions) -> int:
         if applying is not None:
             applying.terminate()
             applying.wait()
+        log.info("it has committed what it was told, and ends")
     return 0
 
 
@@ -186,19 +193,10 @@ def _now() -> Now:
     return Now(time.monotonic(), time.time())
 
 
-def _say(options: HubOptions, folder: Path, endpoints: list[str], hub: Hub) -> None:
+def _say(log: Log, options: HubOptions, folder: Path, endpoints: list[str], hub: Hub) -> None:
+    log.info(f"{options.name!r} (pid {os.getpid()}) listens at {' and '.join(endpoints)}")
     left = hub.scheduler.ledger.left
-    blind = any(text.startswith(("tcp://0.0.0.0:", "tcp://[::]:")) for text in endpoints)
-    with contextlib.suppress(BrokenPipeError):  # nobody reads the log
-        print(
-            f"nbq hub {options.name!r} (pid {os.getpid()}) listens at {' and '.join(endpoints)}\n"
-            f"  data {folder}, durability {options.durability}"
-            + (f", {left:,} unfinished tasks recovered" if left else "")
-            + (
-                "\n  other hosts cannot dial that address: name this one with --advertise HOST"
-                if blind
-                else ""
-            ),
-            file=sys.stderr,
-            flush=True,
-        )
+    recovered = f", {left:,} unfinished tasks recovered" if left else ""
+    log.info(f"data {folder}, durability {options.durability}{recovered}")
+    if any(text.startswith(("tcp://0.0.0.0:", "tcp://[::]:")) for text in endpoints):
+        log.warning("other hosts cannot dial that address: name this one with --advertise HOST")

@@ -54,11 +54,13 @@ def events(
 
     \b
     --json prints for each event, in one line
-        {"seq", "at", "kind", "count", "id", "run", "task", "queue", "label", "engine", "text"}
+        {"seq", "at", "kind", "count", "id", "run", "task", "queue", "label", "engine", "text",
+         "attempt"}
     and where events are missing
         {"missed": how many}
 
-    Exit code: 0; 3 the hub cannot be reached (once connected, one that goes away is waited for); 130 Ctrl-C.
+    Exit code: 0 also when there is nothing; 3 the hub cannot be reached (one that goes away later is waited
+    for); 130 Ctrl-C.
     """
     with connected(where) as client:
         start = after if after is not None or follow else 0

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-__all__ = ["engine", "hub"]
+__all__ = ["engine", "hub", "log_options"]
+
+
+def log_options(command: Any) -> Any:
+    """Give a command the options that say what is written into its log, and how."""
+    form = click.option(
+        "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
+        help="A line of the log, on standard error: for people, or a JSON object.",
+    )  # fmt: skip
+    level = click.option(
+        "--log-level", "log_levels", multiple=True, metavar="[MODULE=]LEVEL",
+        help="What goes into the log: debug, info, warning or error; for one of its modules, or for all. May "
+        "be given more than once.  [default: info]",
+    )  # fmt: skip
+    return form(level(command))
 
 
 @click.command(short_help="Run a hub: the broker and scheduler.")
@@ -26,10 +42,12 @@ __all__ = ["engine", "hub"]
     "--schedules/--no-schedules", default=True,
     help="Apply the schedules that pyproject.toml or nbq.toml here declares.  [default: yes]",
 )  # fmt: skip
+@log_options
 @click.option("--parent", type=int, default=0, hidden=True)
 def hub(
     name: str, data: str, bind: tuple[str, ...], advertise: str | None, durability: str,
-    idle_exit: float | None, schedules: bool, parent: int,
+    idle_exit: float | None, schedules: bool, log_format: str,
+    log_levels: tuple[str, ...], parent: int,
 ) -> int:  # fmt: skip
     """Run a hub until it is told to end (Ctrl-C or SIGTERM); acknowledged work is kept.
 
@@ -54,7 +72,8 @@ def hub(
     limits = {"retention_s": settings.result_expires, "retention_bytes": settings.result_bytes}
     options = {
         "name": name, "data": data, "bind": list(bind), "advertise": advertise, "durability": durability,
-        "idle_exit_s": idle_exit, "parent": parent, "limits": limits,
+        "idle_exit_s": idle_exit, "parent": parent, "limits": limits, "log_format": log_format,
+        "log_levels": list(log_levels),
         "schedules": _declared() if schedules else "leave",
     }  # fmt: skip
     return run_hub(msgspec.convert(options, HubOptions))

@@ -140,6 +140,7 @@ class Happening(Struct, frozen=True, array_like=True):
         task, queue, label: Of the elements.
         engine: The name of the engine.
         text: An error, a state of its own, what became of a fire time: one line for people.
+        attempt: At which attempt the first of the elements was; 0 for what is no element.
     """
 
     seq: int
@@ -153,6 +154,7 @@ class Happening(Struct, frozen=True, array_like=True):
     label: str = ""
     engine: str = ""
     text: str = ""
+    attempt: int = 0
 
 
 class Reason(Struct, frozen=True, array_like=True):

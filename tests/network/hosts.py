@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import re
 import socket
 import subprocess
 from pathlib import Path
@@ -67,9 +68,15 @@ class Host(World):
         return path
 
     def said(self, text: str) -> str:
-        """Wait until a process of this host has logged a text; returns its line."""
-        lines = until(lambda: [line for line in self.log.read_text().splitlines() if text in line], text)
-        return lines[0]
+        """Wait until a process of this host has logged a text; returns its line, without time and level."""
+        return until(lambda: [line for line in self.lines() if text in line], text)[0]
+
+    def lines(self) -> list[str]:
+        """Return the lines that processes of this host have logged, without time and level."""
+        return [_STAMP.sub("", line) for line in self.log.read_text().splitlines()]
+
+
+_STAMP = re.compile(r"^[-0-9]{10} [:0-9]{8} [A-Z]+ ")
 
 
 def free_port() -> int:

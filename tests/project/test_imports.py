@@ -51,9 +51,11 @@ LAYERS = {
     "answers": "core.* wire",
     "staging": "core.* peers wire",
     "followers": "core.* peers wire",
-    "requests": "answers core.* followers peers staging wire",
+    "logs": "errors",
+    "hublog": "core.* logs peers",
+    "requests": "answers core.* followers hublog peers staging wire",
     "hub": "blobs core.* errors forward journal peers requests staging transport wire zones",
-    "serve": "blobs core.* errors hub journal security settings transport version wire",
+    "serve": "blobs core.* errors hub journal logs security settings transport version wire",
     # Engines.
     "engines": "",
     "engines.pipe": "blocks core.* wire",
