@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import re
+import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -69,9 +69,9 @@ class Host(World):
 
     def said(self, text: str) -> str:
         """Wait until a process of this host has logged a text; returns its line, without time and level."""
-        return until(lambda: [line for line in self.lines() if text in line], text)[0]
+        return until(lambda: [line for line in self.logged() if text in line], text)[0]
 
-    def lines(self) -> list[str]:
+    def logged(self) -> list[str]:
         """Return the lines that processes of this host have logged, without time and level."""
         return [_STAMP.sub("", line) for line in self.log.read_text().splitlines()]
 

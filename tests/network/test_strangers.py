@@ -78,7 +78,7 @@ def test_an_engine_with_a_wrong_key_says_so_and_waits(here: Host, there: Host) -
         f"nbq engine: {said}; dialling again until it answers",
         "nbq: the hub was gone for 4 s (--hub-timeout)",
     ]
-    assert sorted(there.lines()) == sorted(lines * 2)
+    assert sorted(there.logged()) == sorted(lines * 2)
     with nbq.connect(here.file("client")) as client:
         assert client.engines() == []
 
