@@ -35,10 +35,13 @@ if TYPE_CHECKING:
         HubUnreachable,
         Ignore,
         IntegrityError,
+        InvalidNotebook,
         InvalidSchedule,
         InvalidSignature,
         MaxRetriesExceededError,
         NbqError,
+        NotebookFailed,
+        NotebookTooLong,
         NotSerializable,
         PayloadTooLarge,
         Refused,
@@ -66,6 +69,7 @@ if TYPE_CHECKING:
         VersionMismatch,
         WaitTimeout,
     )
+    from nbq.notebooks import NotebookResult, notebook
     from nbq.results import AsyncResult
     from nbq.resultsets import GroupResult, MapResult, ResultSet, result_from_tuple
     from nbq.schedules import at, crontab, every
@@ -80,6 +84,7 @@ _MODULES = {
     "nbq.configuration": ("Settings", "configure", "current_settings"),
     "nbq.context": ("current_task",),
     "nbq.errors": (
+        "InvalidNotebook", "NotebookFailed", "NotebookTooLong",
         "AuthenticationError", "ContentDisallowed", "HubBusy", "HubError", "HubUnreachable",
         "Ignore", "IntegrityError", "InvalidSchedule", "InvalidSignature", "MaxRetriesExceededError",
         "NbqError", "NotSerializable", "PayloadTooLarge", "Refused", "Reject", "RemoteTraceback",
@@ -89,6 +94,7 @@ _MODULES = {
         "UnknownEngine", "UnknownQueue", "UnknownResult", "UnknownSchedule", "UnknownTask", "UsageError",
         "VersionMismatch", "WaitTimeout",
     ),
+    "nbq.notebooks": ("NotebookResult", "notebook"),
     "nbq.results": ("AsyncResult",),
     "nbq.resultsets": ("GroupResult", "MapResult", "ResultSet", "result_from_tuple"),
     "nbq.schedules": ("at", "crontab", "every"),

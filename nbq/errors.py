@@ -7,6 +7,7 @@
     │   ├── NotSerializable       (also TypeError)   names the path of the value, e.g. args[0].lock
     │   ├── PayloadTooLarge       names the limit and the setting that moves it
     │   ├── SettingsError         (also ValueError)
+    │   ├── InvalidNotebook       (also ValueError)  a file is no notebook, or cannot be run as is asked
     │   ├── UnknownResult         (also KeyError)    no run or task has this id
     │   ├── UnknownEngine         (also KeyError)    no engine of this name is connected
     │   ├── UnknownQueue          (also KeyError)    the queue is not declared, and may not be made
@@ -30,6 +31,8 @@
         ├── TaskRevoked           cancelled or expired
         ├── TaskLost              its slots died, with the evidence
         ├── TimeLimitExceeded     it ran longer than its time_limit
+        ├── NotebookFailed        a cell of a notebook raised; carries the cell and the notebook so far
+        │   └── NotebookTooLong   (also SoftTimeLimitExceeded)
         ├── MaxRetriesExceededError  it asked for one retry more than max_retries
         └── UnknownTask           the engine has no task of this name
     WaitTimeout (also TimeoutError)   your patience ended; the task goes on
@@ -42,6 +45,11 @@ Messages say what happened, to which id, and what to do next. Nothing here impor
 
 from __future__ import annotations
 
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
 __all__ = [
     "AuthenticationError",
     "ContentDisallowed",
@@ -50,11 +58,14 @@ __all__ = [
     "HubUnreachable",
     "Ignore",
     "IntegrityError",
+    "InvalidNotebook",
     "InvalidSchedule",
     "InvalidSignature",
     "MaxRetriesExceededError",
     "NbqError",
     "NotSerializable",
+    "NotebookFailed",
+    "NotebookTooLong",
     "PayloadTooLarge",
     "ProtocolError",
     "Refused",
@@ -112,6 +123,10 @@ class PayloadTooLarge(UsageError):
 
 class SettingsError(UsageError, ValueError):
     """A setting, a name or a file of settings is unusable."""
+
+
+class InvalidNotebook(UsageError, ValueError):
+    """A file is no notebook, or cannot be run as is asked."""
 
 
 class UnknownResult(UsageError, KeyError):
@@ -215,6 +230,10 @@ class Standstill(NbqError):
     """Nothing can happen any more in a local cluster, and what is waited for has not happened."""
 
 
+class SoftTimeLimitExceeded(Exception):
+    """Raised in a task whose ``soft_time_limit`` has passed; it may catch it and end in order."""
+
+
 class TaskError(NbqError):
     """How a task ended.
 
@@ -248,6 +267,59 @@ class TimeLimitExceeded(TaskError):
     """A task ran longer than its ``time_limit`` and was stopped."""
 
 
+class NotebookFailed(TaskError):
+    """A notebook did not come to its end.
+
+    Args:
+        message: Which cell of which notebook, and what it raised.
+        task_id: The id of the task.
+        cell: The number of the cell in the executed notebook, from 1; 0 if none had started.
+        cells: How many cells that has.
+        source: The start of the cell's source.
+        ename: The name of what it raised.
+        evalue: The text of that.
+        remote: Its traceback, as the kernel printed it.
+    """
+
+    def __init__(
+        self, message: str, task_id: str = "", cell: int = 0, cells: int = 0, source: str = "",
+        ename: str = "", evalue: str = "", remote: str = "",
+    ) -> None:  # fmt: skip
+        super().__init__(message, task_id)
+        self.args = (message, task_id, cell, cells, source, ename, evalue, remote)
+        self.cell, self.cells, self.source = cell, cells, source
+        self.ename, self.evalue, self.traceback = ename, evalue, remote
+        self._executed = b""
+
+    def keep(self, executed: bytes) -> None:
+        """Keep the notebook as far as it was executed: JSON, compressed by zlib."""
+        self._executed = executed
+
+    @property
+    def notebook(self) -> dict[str, Any] | None:
+        """The notebook as far as it was executed; None if it is not known here.
+
+        It has to be small: where it was not, outputs were left out, and their place says so.
+        """
+        return json.loads(zlib.decompress(self._executed)) if self._executed else None
+
+    def save(self, path: str | Path) -> Path:
+        """Write the notebook as far as it was executed.
+
+        Raises:
+            UsageError: It is not known here.
+        """
+        if not self._executed:
+            raise UsageError(f"what was executed of the notebook is not known here [task {self.task_id}]")
+        path = Path(path)
+        path.write_bytes(zlib.decompress(self._executed))
+        return path
+
+
+class NotebookTooLong(NotebookFailed, SoftTimeLimitExceeded):
+    """The soft time limit of a notebook's task passed while a cell ran."""
+
+
 class MaxRetriesExceededError(TaskError):
     """A task asked to be retried once more than ``max_retries`` allows."""
 
@@ -258,10 +330,6 @@ class UnknownTask(TaskError):
 
 class WaitTimeout(NbqError, TimeoutError):
     """The wait was given up; what was waited for goes on."""
-
-
-class SoftTimeLimitExceeded(Exception):
-    """Raised in a task whose ``soft_time_limit`` has passed; it may catch it and end in order."""
 
 
 class Retry(Exception):

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 import sysconfig
 import tempfile
 from pathlib import Path
@@ -34,6 +35,7 @@ __all__ = [
     "data_folder",
     "find_connection",
     "hub_name",
+    "kernel_environment",
     "live_runtime",
     "load_connection",
     "named_configuration",
@@ -401,3 +403,20 @@ def slot_environment(engine_file: str, settings: str = "") -> dict[str, str]:
     client_file = Path(engine_file).with_name("client.json")
     hub = str(client_file) if client_file.exists() else engine_file
     return {**child_environment(settings), "NBQ_HUB": hub}
+
+
+def kernel_environment(paths: list[str]) -> dict[str, str]:
+    """Return the environment of a kernel that a task starts: this process's, with what it can import.
+
+    Args:
+        paths: Where this process finds modules; what belongs to its Python is left out.
+    """
+    found = child_environment()
+    own = {sys.prefix, sys.base_prefix}
+    others = [path for path in paths if path and not any(Path(path).is_relative_to(home) for home in own)]
+    given = [path for path in found.get("PYTHONPATH", "").split(os.pathsep) if path]
+    return {
+        **found,
+        "JPY_PARENT_PID": str(os.getpid()),
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys([*others, *given])),
+    }

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TypeVar
 
+import nbq.notebooks  # noqa: F401 - it makes a task that every engine has
 from nbq import payload, signals, waits
 from nbq.configuration import current_settings
 from nbq.engines import pipe
