@@ -298,9 +298,12 @@ def _opened(job: Job) -> Any:
         except ValueError as error:
             raise InvalidNotebook(f"{job.path} is no notebook: {error}") from None
     try:
-        return nbformat.reads(content, as_version=4)
-    except (ValueError, AttributeError, KeyError, TypeError) as error:  # whatever is wrong with its JSON
+        node: Any = nbformat.reads(content, as_version=4)
+    except (nbformat.ValidationError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise InvalidNotebook(f"{job.path} is no notebook: {str(error)[:200]}") from None
+    if not isinstance(node.get("cells"), list):
+        raise InvalidNotebook(f"{job.path} is no notebook: it has no cells")
+    return node
 
 
 def _absent(what: str, path: str) -> str:
