@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 import nbq
 from nbq.engines import kernels
+from nbq.engines.coroutines import Coroutines
 from tests.notebooks.kit import write
 from tests.processes.harness import until
 
@@ -72,25 +74,49 @@ def test_a_slot_that_is_killed_takes_the_kernel_with_it(tmp_path: Path) -> None:
         result.get(30)
 
 
-@pytest.mark.usefixtures("client")
-def test_a_time_limit_stops_the_kernel_and_a_soft_one_interrupts_the_cell(tmp_path: Path) -> None:
-    hard, soft = tmp_path / "hard", tmp_path / "soft"
-    hard.mkdir()
-    soft.mkdir()
-    tidy = f"import time\ntry:\n    time.sleep(300)\nfinally:\n    open({str(tmp_path / 'tidy')!r}, 'w')"
-    stopped, stopped_place = begun(hard, _STUBBORN)
-    interrupted, interrupted_place = begun(soft, tidy)
-    results = [stopped.set(time_limit=6, cancel_grace=20).delay(), interrupted.set(soft_time_limit=6).delay()]
-    processes = pids(stopped_place)[1:] + pids(interrupted_place)[1:2]
+def test_a_time_limit_stops_the_kernel(client: nbq.Client, tmp_path: Path) -> None:
+    engine = psutil.Process(client.submit(os.getpid).get(30)).parent()
+    sig, _ = begun(tmp_path, _STUBBORN)
+    result = sig.set(time_limit=5, cancel_grace=20).delay()
+    below: list[psutil.Process] = []
+    until(lambda: below.extend(kernels_below(engine)) or below, "a kernel")
     with pytest.raises(nbq.TimeLimitExceeded):
-        results[0].get(60)
+        result.get(60)
+    until(lambda: not kernels_below(engine) and all(map(gone, below)), "the end of the kernel")
+
+
+def kernels_below(process: psutil.Process) -> list[psutil.Process]:
+    found = []
+    for one in process.children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if any("nbq-kernel-" in word for word in one.cmdline()):
+                found.append(one)
+    return found
+
+
+@pytest.mark.usefixtures("runtime")
+def test_a_soft_time_limit_interrupts_the_cell_and_says_which(tmp_path: Path) -> None:
+    inside, tidy = tmp_path / "inside", tmp_path / "tidy"
+    source = (
+        f"try:\n    open({str(inside)!r}, 'w')\n    while True: pass\nfinally:\n    open({str(tidy)!r}, 'w')"
+    )
+    job = kernels.Job(write(tmp_path, "1", source), "", {}, "", None, "", False, "id")
+    coroutines = Coroutines()  # as in a slot
+
+    def interrupt() -> None:
+        if inside.exists():
+            coroutines.interrupt(nbq.SoftTimeLimitExceeded("it has run for 1 s"))
+        else:
+            asyncio.get_running_loop().call_later(0.01, interrupt)
+
     with pytest.raises(nbq.SoftTimeLimitExceeded) as caught:
-        results[1].get(60)
-    assert isinstance(caught.value, nbq.NotebookTooLong)
-    assert (caught.value.cell, caught.value.cells, caught.value.source) == (2, 2, tidy)
-    assert len(caught.value.notebook["cells"]) == 2
-    assert (tmp_path / "tidy").exists()
-    until(lambda: all(map(gone, processes)), "the end of the kernels")
+        coroutines.run(kernels.execute(job, lambda cell, *_: interrupt() if cell == 2 else None))
+    error = caught.value
+    assert isinstance(error, nbq.NotebookTooLong)
+    assert (error.cell, error.cells, error.source, error.task_id) == (2, 2, source, "id")
+    assert (error.ename, error.evalue) == ("SoftTimeLimitExceeded", "it has run for 1 s")
+    assert error.notebook["cells"][0]["outputs"][0]["data"] == {"text/plain": ["1"]}
+    assert tidy.exists()
 
 
 def run(path: str, cell_timeout_s: float | None = None) -> nbq.NotebookFailed:
