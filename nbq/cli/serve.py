@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from nbq.logs import LogFormat
 
 __all__ = ["engine", "hub", "log_options"]
 
@@ -122,11 +125,13 @@ def _declared() -> str:
     help="Give up when the hub is gone for S seconds.  [default: wait for ever]",
 )
 @click.option("--via", metavar="USER@HOST", help="Reach the hub through ssh to this host.")
+@log_options
 @click.option("--parent", type=int, default=0, hidden=True)
 @click.option("--slot-path", multiple=True, hidden=True)
 def engine(
     hub_: str | None, slots: str | None, queues: str | None, include: tuple[str, ...], name: str,
-    hub_timeout: float | None, via: str | None, parent: int, slot_path: tuple[str, ...],
+    hub_timeout: float | None, via: str | None, log_format: LogFormat, log_levels: tuple[str, ...],
+    parent: int, slot_path: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Run an engine until it is told to end. Its slots import from the folder where it is started.
 
@@ -176,5 +181,7 @@ def engine(
         least=least,
         most=most,
         command=[sys.executable, *sys.orig_argv[1:]],
+        log_format=log_format,
+        log_levels=log_levels,
     )
     return run_engine(options)

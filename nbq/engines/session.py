@@ -311,10 +311,12 @@ class EngineSession:
         self._tell_waiting()
         self.roster.assign()
 
-    def slot_runs(self, number: int, running: tuple[int, int] | None, now_s: float) -> None:
-        """A slot was seen running an element (token and index), or none."""
-        if self.roster.slot_runs(number, running, now_s) and running is not None:
-            self.outbox.append(wire.Began([running]))
+    def slot_runs(self, number: int, running: tuple[int, int] | None, now_s: float) -> bool:
+        """A slot was seen running an element (token and index), or none; returns whether that is news."""
+        if not self.roster.slot_runs(number, running, now_s) or running is None:
+            return False
+        self.outbox.append(wire.Began([running]))
+        return running[0] in self._held
 
     def slot_waits(self, number: int, on: bool) -> None:
         """The element that a slot runs begins or ends to wait for other tasks."""

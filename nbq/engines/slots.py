@@ -13,6 +13,7 @@ from nbq.configuration import Settings
 from nbq.engines import pipe
 from nbq.engines.child import Child
 from nbq.engines.session import EngineSession
+from nbq.engines.telling import EngineLog, Ran
 from nbq.settings import resident_bytes
 
 __all__ = ["Slots"]
@@ -32,7 +33,7 @@ class Slots:
         session: What the engine has to run.
         settings: When processes are spent.
         start: Starts a process.
-        say: Takes a line for the log.
+        log: The engine's log.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Slots:
         session: EngineSession,
         settings: Settings,
         start: Callable[[], Child],
-        say: Callable[[str], None],
+        log: EngineLog,
     ) -> None:
         self.children: list[Child | None] = []
         """By slot; stand-ins and slots that are given up are numbered from ``count`` on."""
@@ -49,7 +50,7 @@ class Slots:
         self._session = session
         self._settings = settings
         self._begin = start
-        self._say = say
+        self._log = log
         self._spares: dict[int, Child] = {}
         """By slot: processes that are to take the place of others."""
         self._stale: set[int] = set()
@@ -133,7 +134,7 @@ class Slots:
     def came_up(self, number: int, child: Child, hello: pipe.Hello) -> bool:
         """A process has said that it is ready; returns whether it can be used."""
         if hello.trouble:
-            self._say(f"slot {number}: {hello.trouble}")
+            self._log.slot(number, f"cannot start: {hello.trouble}")
             self._failures[number] += 1
             return False
         child.ready = True
@@ -144,6 +145,12 @@ class Slots:
             self._session.slot_up(number)
         return True
 
+    def _ran(self, running: tuple[int, int] | None) -> Ran | None:
+        """Return of what lease which element a process ran."""
+        if running is None or running[0] not in self._session.held:
+            return None
+        return self._session.lease(running[0]), running[1]
+
     def bury(self, number: int, child: Child, now_s: float) -> None:
         """A process is dead: say what it ran, and put another in its place."""
         running = child.running()
@@ -151,9 +158,9 @@ class Slots:
         text = child.evidence()
         if not child.ready:
             self._failures[number] += 1
-            self._say(f"slot {number} did not start: {text}")
+            self._log.slot(number, f"did not start: {text}")
         elif child.halted is None:
-            self._say(f"slot {number} died: {text}")
+            self._log.slot(number, f"died: {text}", self._ran(running))
         del self.fds[child.fd]
         child.close()
         pause_s = _START_PAUSE_S * (self._failures[number] >= _START_TRIES)
@@ -162,7 +169,7 @@ class Slots:
             del self._spares[number]
             if number in self._stale:
                 self._stale.discard(number)
-                self._say(f"slot {number} goes on in the process that it has")
+                self._log.slot(number, "goes on in the process that it has")
                 self._announce()
             return
         self._stale.discard(number)
@@ -190,7 +197,9 @@ class Slots:
                     self.start(number)
                 continue
             child.flush()
-            self._session.slot_runs(number, child.running(), now_s)
+            running = child.running()
+            if self._session.slot_runs(number, running, now_s):
+                self._log.began(number, self._ran(running))
             child.hurry(now_s)
             limit(number, child, now_s)
             if child.overdue(now_s):

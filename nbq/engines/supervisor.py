@@ -12,7 +12,6 @@ import shlex
 import shutil
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,12 +28,14 @@ from nbq.engines.roster import Abort
 from nbq.engines.sealing import Ended, Sealing
 from nbq.engines.session import EngineSession, Halt, Run, TakeBack
 from nbq.engines.slots import Slots
+from nbq.engines.telling import EngineLog
 from nbq.engines.tunnel import Tunnel
 from nbq.errors import (
     AuthenticationError,
     HubUnreachable,
     VersionMismatch,
 )
+from nbq.logs import LogFormat, configure
 from nbq.settings import (
     Connection,
     refresh_endpoints,
@@ -76,6 +77,8 @@ class EngineOptions(Struct, frozen=True):
         element_limit: The most bytes that a result may have.
         via: ``USER@HOST`` through which the hub is reached by ssh; empty to dial it directly.
         settings: What else is set; the slots have the same settings.
+        log_format: How it writes its log.
+        log_levels: What it writes there (``logs.levels``).
         least: Between so many slots and ``most`` the hub may scale it; 0 and 0: it may not.
         most: See there.
         command: What to execute to begin anew; empty if it cannot.
@@ -93,6 +96,8 @@ class EngineOptions(Struct, frozen=True):
     element_limit: int = payload.ELEMENT_LIMIT
     via: str = ""
     settings: Settings = Settings()
+    log_format: LogFormat = "text"
+    log_levels: tuple[str, ...] = ()
     least: int = 0
     most: int = 0
     command: list[str] = []
@@ -104,7 +109,7 @@ class Supervisor:
     Args:
         options: How to run.
         endpoint: The connection to the hub.
-        say: Takes a line for the log.
+        log: Its log.
         tunnel: What the connection goes through, or None.
     """
 
@@ -117,14 +122,14 @@ class Supervisor:
         self,
         options: EngineOptions,
         endpoint: PeerTransport,
-        say: Callable[[str], None],
+        log: EngineLog,
         tunnel: Tunnel | None = None,
     ) -> None:
         self._options = options
         self._tunnel = tunnel
         self._endpoint = endpoint
         self._connection = options.connection if tunnel is None else tunnel.connection
-        self._say = say
+        self._log = log
         self._key = bytes.fromhex(options.connection.payload_key)
         name = options.name or f"{socket.gethostname()}-{os.getpid()}"
         said = versions()
@@ -138,7 +143,7 @@ class Supervisor:
         self.session = EngineSession(os.urandom(8), info, versions(), token, tasks)
         self._name = name
         self._sealing = Sealing(self._key, name)
-        self._slots = Slots(self.session, options.settings, self._process, say)
+        self._slots = Slots(self.session, options.settings, self._process, log)
         self._temporary = self._folder("engine")
         self._blobs = str(self._temporary)
         self._courier = Courier(self._temporary, self.session)
@@ -236,7 +241,7 @@ class Supervisor:
             session.fetch = not message.blobs
             self._blobs = message.blobs or str(self._temporary)
             self._courier.restart()
-            self._say(f"connected to hub {message.hub} at {self._endpoint.address}")
+            self._log.say(f"connected to hub {message.hub} at {self._endpoint.address}")
         self._courier.receive(message)
         session.receive(message, now_s)
         if isinstance(message, wire.Order):
@@ -248,7 +253,7 @@ class Supervisor:
     def _obey(self, order: wire.Order, now_s: float) -> None:
         """Do what the hub passed on from somebody, or wants itself."""
         if order.text:
-            self._say(f"told to {order.verb} {order.text}")
+            self._log.say(f"told to {order.verb} {order.text}")
         match order.verb:
             case "scale":
                 self._slots.resized(now_s)
@@ -292,7 +297,7 @@ class Supervisor:
             if not self._complained and now_s - self._lost_s > _COMPLAIN_S:
                 self._complained = True
                 why = self._endpoint.trouble() or "the hub does not answer"
-                self._say(f"{why}; dialling again until it answers")
+                self._log.trouble(f"{why}; dialling again until it answers")
             if self._tunnel is None:
                 self._connection = refresh_endpoints(self._connection)
             self._endpoint.reset(self._connection)
@@ -349,6 +354,9 @@ class Supervisor:
 
     def _end(self, number: int, ended: list[Ended], now_s: float) -> None:
         for one in ended:
+            outcome = one.outcome
+            if (outcome.errors or outcome.again) and outcome.token in self.session.held:
+                self._log.ended(number, self.session.lease(outcome.token), outcome)
             self.session.ended(number, [(one.outcome, one.block)], now_s, one.added, one.functions)
         ended.clear()
 
@@ -407,20 +415,18 @@ def run_engine(options: EngineOptions) -> int:
         HubError: The hub cannot be reached or refuses this engine.
         OSError: It is to begin anew, but cannot: its Python is gone.
     """
-    tunnel = Tunnel(options.via, options.connection, say) if options.via else None
+    configure("engine", options.log_format, options.log_levels)
+    log = EngineLog()
+    tunnel = Tunnel(options.via, options.connection, log.trouble) if options.via else None
     try:
         connection = options.connection if tunnel is None else tunnel.connection
-        supervisor = Supervisor(options, PeerEndpoint(connection), say, tunnel)
+        supervisor = Supervisor(options, PeerEndpoint(connection), log, tunnel)
         code = supervisor.run()
     finally:
         if tunnel is not None:
             tunnel.close()
     if supervisor.begins_anew:
-        say(f"begins anew: {shlex.join(options.command)}")
+        log.say(f"begins anew: {shlex.join(options.command)}")
         os.execv(options.command[0], options.command)  # noqa: S606 - there is no shell in it
+    log.say("it ends")
     return code
-
-
-def say(text: str) -> None:
-    """Write a line to the engine's log, its standard error."""
-    print(f"nbq engine: {text}", file=sys.stderr, flush=True)

@@ -26,6 +26,7 @@ from nbq.engines import pipe
 from nbq.engines.child import Child
 from nbq.engines.slot import Slot
 from nbq.engines.supervisor import EngineOptions, Supervisor
+from nbq.engines.telling import EngineLog
 from nbq.local.loopback import Clock, LocalEndpoint
 
 __all__ = ["LocalChild", "LocalEngine"]
@@ -246,8 +247,8 @@ class LocalChild(Child):
         """Do nothing: it holds nothing."""
 
 
-def _log(text: str) -> None:
-    logging.getLogger("nbq").info("local engine: %s", text)
+# In a user's process the log goes where the user's own logging sends it, and else nowhere.
+logging.getLogger("nbq.local").addHandler(logging.NullHandler())
 
 
 class LocalEngine(Supervisor):
@@ -268,7 +269,7 @@ class LocalEngine(Supervisor):
         )
         self._local_endpoint = endpoint
         self._gone = False
-        super().__init__(options, endpoint, _log)
+        super().__init__(options, endpoint, EngineLog("local."))
         self._slots.start_all()
         self._hello(clock.mono_s)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from nbq import wire
 from nbq.core.model import Slice
 from nbq.engines.supervisor import EngineOptions, Supervisor
+from nbq.engines.telling import EngineLog
 from nbq.settings import Connection
 
 RUN, FUNCTION = b"r" * 16, b"f" * 16
@@ -30,7 +31,7 @@ class Silent:
 
 def test_fetched_files_go_when_no_lease_names_them(tmp_path: Path) -> None:
     connection = Connection("h", "engine", [], "", "", "", "t", "00" * 32)
-    supervisor = Supervisor(EngineOptions(connection, 1, ["default"]), Silent(), print)  # type: ignore[arg-type]
+    supervisor = Supervisor(EngineOptions(connection, 1, ["default"]), Silent(), EngineLog())  # type: ignore[arg-type]
     session = supervisor.session
     session.fetch = True
     session.functions[FUNCTION] = b""
