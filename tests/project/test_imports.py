@@ -80,8 +80,8 @@ LAYERS = {
     "engines.telling": "core.* logs wire",
     "engines.slots": "configuration engines.child engines.pipe engines.session engines.telling settings",
     "engines.supervisor": "configuration core.* engines.child engines.courier engines.pipe engines.roster"
-    " engines.sealing engines.session engines.slots engines.telling engines.tunnel errors logs payload settings"
-    " transport version wire",
+    " engines.sealing engines.session engines.slots engines.telling engines.tunnel errors logs payload"
+    " settings transport version wire",
     "engines.launch": "engines.supervisor errors settings transport",
     # The client.
     "functions": "payload traits",
