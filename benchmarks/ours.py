@@ -14,7 +14,7 @@ from typing import Any, Literal
 import psutil
 
 import nbq
-from benchmarks import script, tasks
+from benchmarks import schedules, script, tasks
 from nbq import wire
 from nbq.batch import seal_plan, stage
 from nbq.canvas import Canvas, plan
@@ -160,6 +160,18 @@ def cpu_s(processes: list[psutil.Process]) -> float:
     return sum(each.user + each.system for each in times)
 
 
+def many_schedules(n: int) -> dict[str, float]:
+    """Measure the hub with n schedules: idle, and with many due at once."""
+    with cluster() as client:
+        hub = psutil.Process(hub_pid(client))
+        bare = schedules.idle_share(hub)
+        when = nbq.crontab(minute=0, hour=3, day_of_month=29, month_of_year=2, tz="Asia/Shanghai")
+        for number in range(n):
+            client.schedules.add(f"s{number}", tasks.noop.s(number), when)
+        share = schedules.idle_share(hub)
+    return {"bare": bare, "idle": share, **schedules.fires(n)}
+
+
 def start(n: int) -> dict[str, float]:
     """Measure what a user waits for first; medians of n fresh processes each."""
     shell = Path(sys.executable).with_name("nbq")
@@ -194,6 +206,7 @@ if __name__ == "__main__":
             "canvas": canvas,
             "array": array,
             "million": million,
+            "schedules": many_schedules,
             "start": start,
         },
         {"nbq": versions()["nbq"]},

@@ -119,6 +119,18 @@ ROWS = (
         ),
     ),
     Row(
+        "schedules",
+        (10_000, 1_000),
+        (0, 0),
+        (
+            Figure("bare", "hub's CPU, no schedules, nothing to do", "%"),
+            Figure("idle", "the same with {n} schedules, none due", "%", "< 1"),
+            Figure("due", "1,000 of them due at once, queued after", "ms", "≤ 100"),
+            Figure("turn", "the longest turn of that", "ms", "≤ 50"),
+            Figure("turns", "turns that it takes", ""),
+        ),
+    ),
+    Row(
         "start",
         (5, 3),
         (0, 0),

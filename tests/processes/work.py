@@ -150,3 +150,9 @@ def leave(code):
 @nbq.task
 def where():
     return str(Path.cwd()), list(sys.path)
+
+
+@nbq.task(bind=True)
+def fired(self, path):
+    """Leave a line with the fire time that this is for."""
+    note(path, str(self.request.fire_time.timestamp()))
