@@ -6,6 +6,7 @@ from difflib import get_close_matches
 
 from nbq import wire
 from nbq.core import queries
+from nbq.core.explain import explain
 from nbq.core.model import EngineInfo, Now
 from nbq.core.runs import Run
 from nbq.core.scheduler import Scheduler
@@ -14,7 +15,9 @@ from nbq.core.views import ClusterView
 __all__ = ["answer", "cluster", "unfit_order"]
 
 
-def answer(scheduler: Scheduler, ask: wire.Ask, owner: str) -> wire.Answer | wire.Found | wire.Rejected:
+def answer(
+    scheduler: Scheduler, ask: wire.Ask, owner: str, now: Now
+) -> wire.Answer | wire.Found | wire.Rejected:
     """Return the answer to a question about runs and elements; ``owner`` is the key of who asks."""
     match ask.what:
         case "runs":
@@ -23,6 +26,11 @@ def answer(scheduler: Scheduler, ask: wire.Ask, owner: str) -> wire.Answer | wir
         case "tasks":
             found, resume = queries.tasks(scheduler, _wanted(ask, owner), ask.limit, ask.resume)
             return wire.Answer(ask.request, len(found), elements=found, resume=resume)
+        case "explain":
+            reasons = explain(scheduler, ask.text, now)
+            return (
+                _unknown(ask) if reasons is None else wire.Answer(ask.request, len(reasons), reasons=reasons)
+            )
         case "find" | "run":
             place = queries.find(scheduler, ask.text)
             return _unknown(ask) if place is None else _found(ask, *place)

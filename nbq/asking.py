@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from nbq import wire
 from nbq.blocks import place
 from nbq.core.model import NONE, Slice
-from nbq.core.views import ElementView
-from nbq.errors import UnknownResult
+from nbq.core.views import ElementView, Explanation
+from nbq.errors import NbqError, UnknownResult
 from nbq.replica import Replica
 from nbq.stores.used import UsedStore
 
@@ -21,6 +21,8 @@ __all__ = ["Asking", "M"]
 
 M = TypeVar("M", bound=wire.Request)
 
+_WHY_S = 0.5
+"""How much longer a wait that was given up may take, to learn why."""
 _ENDED = {"SUCCESS", "FAILURE", "REVOKED"}
 
 
@@ -33,6 +35,10 @@ class Asking(ABC):
     @abstractmethod
     def answer(self, message: M) -> wire.Answer:
         """Send a request and return its answer; raises as ``Link.ask``."""
+
+    @abstractmethod
+    def ask(self, message: M, timeout: float = ...) -> wire.ToPeer:
+        """Send a request and wait for its answer."""
 
     @abstractmethod
     def accepted(self, replica: Replica) -> None:
@@ -74,6 +80,26 @@ class Asking(ABC):
         (view,) = answer.elements
         where = place(replica.run, node, view.scope, view.inner)
         return replica.note(where, index, answer.note)
+
+    def explain(self, text: str, timeout: float | None = None) -> Explanation:
+        """Return why what an id names is where it is.
+
+        Raises:
+            UnknownResult: The hub has nothing of this id (any more).
+            HubUnreachable: It does not answer in time.
+        """
+        answer = self.ask(wire.Ask(0, "explain", text), *([] if timeout is None else [timeout]))
+        assert isinstance(answer, wire.Answer)
+        return Explanation(text, answer.reasons)
+
+    def why(self, text: str, waited_s: float | None) -> str:
+        """Return that as the end of a message, after such a wait; nothing if the hub does not say at once."""
+        if not waited_s:
+            return ""  # it was only looked at
+        try:
+            return f". {self.explain(text, _WHY_S)}"
+        except NbqError:
+            return ""
 
     def saved(self, own: str) -> bytes:
         """Return what is kept at the hub under an id; nothing if there is nothing (any more)."""

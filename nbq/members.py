@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from nbq.canvas.tree import EMPTY, Branch, Empty
-from nbq.core.ids import element_text, run_text
+from nbq.core.ids import element_text, list_text, run_text
 from nbq.core.model import NONE, Nested, Slice, State
 from nbq.core.queries import shown_state
 from nbq.ends import Ends, Part
@@ -54,7 +54,7 @@ class Members:
             return run_text(self.replica.run) if whole else element_text(self.replica.run, self.tree.node, 0)
         if value == Nested(self.tree.number):
             return run_text(self.replica.run)
-        return f"{run_text(self.replica.run)}-list-{self.tree.number}"
+        return list_text(self.replica.run, self.tree.number)
 
     def __len__(self) -> int:
         """Return the number of members."""

@@ -114,7 +114,7 @@ class Requests:
         if ask.what == "cluster":
             cluster = answers.cluster(scheduler, self._hub.about(now), self.rss, now)
             return wire.Answer(ask.request, cluster=cluster)
-        return answers.answer(scheduler, ask, session.owner)
+        return answers.answer(scheduler, ask, session.owner, now)
 
     def _order(self, session: Session, message: wire.SteerEngine) -> wire.Answer | wire.Rejected:
         """Pass an order on to the engines of a name; the answer counts them."""

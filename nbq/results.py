@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import html
-import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ import msgspec
 
 from nbq import walks, wire
 from nbq.canvas.tree import EMPTY, Empty, Leaf, Tree, parent_of, tree_of
-from nbq.core.ids import parse_id, run_text
+from nbq.core.ids import parse_id, parse_list_id, run_text
 from nbq.core.model import NONE, Nested, On, Slice, State
 from nbq.core.queries import shown_state
 from nbq.current import current_client
@@ -38,7 +37,6 @@ _SUCCESS = int(State.SUCCESS)
 _SKIPPED = int(State.SKIPPED)
 _TRAVEL_S = 10.0
 """How long the pickling of a handle waits for a hub to have what it names."""
-_LIST_ID = re.compile(r"([0-9a-f]{32})-list-(0|[1-9][0-9]{0,9})")
 
 _HARMLESS = {"interval", "no_ack", "follow_parents"}
 """Celery's, without effect here: nothing is polled or acknowledged, and a failed parent's error is always
@@ -136,7 +134,8 @@ class AsyncResult:
         if not state:
             self._link.watch(self._replica, [self.node])
             if not self._link.wait(self._replica, self._known, timeout):
-                raise WaitTimeout(f"task {self.id} has not ended after {timeout:g} s; it goes on")
+                why = self._link.why(self.id, timeout)
+                raise WaitTimeout(f"task {self.id} has not ended after {timeout:g} s; it goes on{why}")
             state = self._known()
         if state == _SUCCESS:
             value = self._replica.value(self.node, self.index)
@@ -512,9 +511,9 @@ class Finder:
         Raises:
             UnknownResult: The hub has nothing of this id (any more).
         """
-        listed = _LIST_ID.fullmatch(text)
+        listed = parse_list_id(text)
         if listed is not None:
-            return self._listed(text, listed[1], int(listed[2]))
+            return self._listed(text, *listed)
         parsed = parse_id(text)
         if parsed is None:
             return self._named(text)
@@ -540,11 +539,11 @@ class Finder:
             return handle(self._link, replica, Empty(node))
         return AsyncResult(self._link, replica, node, index)
 
-    def _listed(self, text: str, run: str, number: int) -> Any:
-        replica = self._known.get(bytes.fromhex(run))
+    def _listed(self, text: str, run: bytes, number: int) -> Any:
+        replica = self._known.get(run)
         if replica is None:
-            self._asked(run)
-            replica = self._known[bytes.fromhex(run)]
+            self._asked(run_text(run))
+            replica = self._known[run]
         graph = self._link.graph(replica)
         if number >= len(graph.lists):
             raise UnknownResult(f"the hub has no group {text!r}: its run has {len(graph.lists)}")

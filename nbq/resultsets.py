@@ -167,7 +167,7 @@ class ResultSet:
             check_waiting(celery)
         over, ends = self._wait(Ends.settled if propagate else Ends.ended, timeout)
         if not over:
-            raise WaitTimeout(self._missing(ends))
+            raise WaitTimeout(self._missing(ends, timeout))
         if propagate and ends.bad:
             bad = first_bad(self._members.parts())
             assert bad is not None
@@ -180,9 +180,17 @@ class ResultSet:
 
     join = join_native = get
 
-    def _missing(self, ends: Ends) -> str:
-        size = sum(part.hi - part.lo for _, part in self._members.parts())
-        return f"{ends.left} of {size} tasks of {self.id} have not ended"
+    def _missing(self, ends: Ends, timeout: float | None) -> str:
+        parts = self._members.parts()
+        size = sum(part.hi - part.lo for _, part in parts)
+        text = f"{ends.left} of {size} tasks of {self.id} have not ended"
+        for replica, part in parts:
+            at = replica.node(part.node).state.find(0, part.lo, part.hi)
+            if at >= 0 and self._link is not None:
+                first = replica.id_of(part.node, at)
+                why = self._link.why(first, timeout)
+                return f"{text}; the first is {first}{why}" if why else text
+        return text
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for all members; returns whether all have ended, however.
@@ -256,7 +264,7 @@ class ResultSet:
                     continue
                 remaining = None if until is None else max(0.0, until - time.monotonic())
                 if not ends.stirred() and not link.wait_many(ends.stirred, remaining):
-                    raise WaitTimeout(self._missing(ends))
+                    raise WaitTimeout(self._missing(ends, timeout))
 
     async def __aiter__(self) -> AsyncIterator[AsyncResult]:
         """Yield the handle of each task, as it ends."""

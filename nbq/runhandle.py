@@ -14,9 +14,9 @@ import msgspec
 from msgspec import Struct
 
 from nbq import wire
-from nbq.core.ids import element_text, run_text
 from nbq.core.model import NONE
-from nbq.core.views import ElementView, RunView
+from nbq.core.views import ElementView, Explanation, RunView
+from nbq.core.words import span_text
 from nbq.results import ENDED, Finder
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ _LOOK_BACK_S = 30.0
 _LEAST_S = 0.5
 """What a rate must rest on; until then the hub's figures are better."""
 _LOOKS = 64
-_MINUTE_S = 60.0
 _BAD = ("FAILURE", "REVOKED")
 _WORDS = {"FAILURE": "failed", "REVOKED": "revoked"}
 
@@ -60,9 +59,9 @@ class RunProgress(Struct, frozen=True):
         """Say it in a line."""
         parts = [f"{self.done:,} of {self.total:,}"]
         if self.finished:
-            parts.append(f"in {_span(self.elapsed_s)}")
+            parts.append(f"in {span_text(self.elapsed_s)}")
         elif self.left_s is not None:
-            parts += [f"{_rate(self.rate)}/s", f"{_span(self.left_s)} left"]
+            parts += [f"{_rate(self.rate)}/s", f"{span_text(self.left_s)} left"]
         parts += [f"{self.states[state]:,} {_WORDS[state]}" for state in _BAD if self.states.get(state)]
         return " · ".join(parts)
 
@@ -96,8 +95,7 @@ class Run:
     @property
     def id(self) -> str:
         """Return its id; of a call that was submitted by itself, that of the task."""
-        last = self._last
-        return run_text(last.id) if last.index == NONE else element_text(last.id, 0, last.index)
+        return self._last.text
 
     @property
     def task(self) -> str:
@@ -174,6 +172,10 @@ class Run:
             return self._link.answer(wire.Cancel(0, last.id)).count
         return self._link.answer(wire.Cancel(0, last.id, 0, last.index, last.index + 1)).count
 
+    def explain(self) -> Explanation:
+        """Return what it waits for; as text, in sentences."""
+        return self._link.explain(self.id)
+
     def __repr__(self) -> str:
         """Show id, task and, as of the last look, how far it is."""
         last = self._last
@@ -194,14 +196,6 @@ def answers_to(link: Link, ask: wire.Ask) -> Iterator[wire.Answer]:
 
 def _done(view: RunView) -> int:
     return sum(count for state, count in view.states.items() if state in ENDED)
-
-
-def _span(seconds: float) -> str:
-    if seconds < _MINUTE_S:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 def _rate(per_s: float) -> str:

@@ -11,11 +11,11 @@ from nbq import wire
 from nbq.canvas.options import instant
 from nbq.core.model import State
 from nbq.core.queries import shown_state
-from nbq.core.views import ClusterView, ElementView, EngineView, QueueView, RunView
-from nbq.errors import UsageError
+from nbq.core.views import ClusterView, ElementView, EngineView, Explanation, QueueView, RunView
+from nbq.errors import UnknownResult, UsageError
 from nbq.eventstream import Streaming
 from nbq.link import Link
-from nbq.results import AsyncResult
+from nbq.results import AsyncResult, Finder
 from nbq.resultsets import ResultSet
 from nbq.runhandle import Run, answers_to
 
@@ -85,6 +85,26 @@ class Seeing(Streaming):
             UnknownResult: The hub has no such run (any more).
         """
         return Run(self._link, what if isinstance(what, str) else what.id)
+
+    def explain(self, what: str | AsyncResult | ResultSet | Run) -> Explanation:
+        """Return why something is where it is: why a task waits, and for what in the end.
+
+        Args:
+            what: The id of a task, group or run, or a handle.
+
+        Raises:
+            UnknownResult: The hub has nothing of this id (any more).
+        """
+        text = what if isinstance(what, str) else what.id
+        try:
+            return self._link.explain(text)
+        except UnknownResult:
+            found = what if isinstance(what, ResultSet) else Finder(self._link).one(text)
+            if isinstance(found, ResultSet) and len(
+                found
+            ):  # one put together by hand, which the hub only keeps
+                return self.explain(next((one for one in found if not one.ready()), found[0]))
+            raise
 
     def status(self) -> ClusterView:
         """Return hub, engines, queues, and how many tasks are in each state."""

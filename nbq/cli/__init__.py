@@ -18,7 +18,7 @@ from nbq.cli.demo import demo
 from nbq.cli.doctor import doctor
 from nbq.cli.engines import engines
 from nbq.cli.events import events
-from nbq.cli.look import result, status, tasks
+from nbq.cli.look import explain, result, runs, status, tasks
 from nbq.cli.schedule import schedule
 from nbq.cli.serve import engine, hub
 from nbq.cli.show import escaped, print_json
@@ -52,6 +52,8 @@ for command in (
     engines,
     status,
     tasks,
+    runs,
+    explain,
     result,
     events,
     call,

@@ -79,7 +79,8 @@ def call(
                 click.echo(escaped(found.id))
             return 0
         if not ended:
-            raise WaitTimeout(f"task {found.id} has not ended after {timeout:g} s; it goes on")
+            why = client.explain(found)
+            raise WaitTimeout(f"task {found.id} has not ended after {timeout:g} s; it goes on. {why}")
         report = outcome(found)
     return print_outcome(report, as_json)
 

@@ -1,7 +1,12 @@
-"""``nbq status``, ``nbq tasks`` and ``nbq result``: questions. Nothing here changes anything on a hub."""
+"""``nbq status``, ``nbq tasks``, ``nbq runs``, ``nbq explain`` and ``nbq result``: questions.
+
+Nothing here changes anything on a hub.
+"""
 
 from __future__ import annotations
 
+import re
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,13 +26,18 @@ from nbq.cli.show import (
 from nbq.errors import UsageError, WaitTimeout
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nbq.core.views import ClusterView, EngineView
     from nbq.results import AsyncResult
     from nbq.resultsets import GroupResult
 
-__all__ = ["outcome", "print_outcome", "result", "status", "tasks"]
+__all__ = ["explain", "outcome", "print_outcome", "result", "runs", "status", "tasks"]
 
 _STATES = ["WAITING", "SCHEDULED", "RETRY", "QUEUED", "STARTED", "SUCCESS", "FAILURE", "REVOKED"]
+_ENDED = _STATES[-3:]
+_AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _ARRIVAL_S = 30.0
 """How long to wait for the value of a task that has ended."""
 
@@ -48,7 +58,7 @@ def status(where: str | None, as_json: bool) -> None:
         {"hub": {"name", "pid", "durability", "uptime_s", "epoch", "clients", ...},
          "engines": [{"name", "host", "pid", "slots", "queues", "running", "held",
                       "state", "rss", "heard_s", "python", "nbq"}],
-         "queues": [{"name", "queued", "leased", "engines"}],
+         "queues": [{"name", "queued", "leased", "scheduled", "engines", "paused"}],
          "tasks": {"QUEUED": 3, ...}}
 
     Exit code: 0 the hub answered; 3 it cannot be reached, or does not know the key.
@@ -60,7 +70,14 @@ def status(where: str | None, as_json: bool) -> None:
     hub = {"protocol": PROTOCOL, **view.hub}
     if as_json:
         queues = [
-            {"name": q.name, "queued": q.queued, "leased": q.leased, "engines": q.engines}
+            {
+                "name": q.name,
+                "queued": q.queued,
+                "leased": q.leased,
+                "scheduled": q.scheduled,
+                "engines": q.engines,
+                "paused": q.paused,
+            }
             for q in view.queues
         ]
         engines = [_engine(row) for row in view.engines]
@@ -101,45 +118,74 @@ def _print_status(hub: dict[str, Any], view: ClusterView) -> None:
         click.echo("no engines: start one with 'nbq engine'")
     if view.queues:
         click.echo()
-        rows = [[row.name, row.queued, row.leased, row.engines] for row in view.queues]
-        print_table(["queue", "queued", "leased", "engines"], rows)
+        rows = [
+            [row.name, row.queued, row.leased, row.scheduled, row.engines, "paused" if row.paused else ""]
+            for row in view.queues
+        ]
+        print_table(["queue", "queued", "leased", "scheduled", "engines", ""], rows)
     if view.states:
         click.echo()
         rows = [[name, view.states[name]] for name in _STATES if name in view.states]
         print_table(["state", "tasks"], rows)
 
 
+def _moment(_: click.Context, __: click.Parameter, value: str | None) -> datetime | timedelta | None:
+    """Return a moment as the client takes it: so long ago, or a time (without a zone: of the clock here)."""
+    if value is None:
+        return None
+    found = _AGO.fullmatch(value)
+    if found is not None:
+        return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+    try:
+        return datetime.fromisoformat(value).astimezone()
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither a time ago (90s, 10m, 2h, 3d) nor a date") from None
+
+
+def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say which tasks or runs are meant."""
+    for option in (
+        click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most."),
+        click.option(
+            "--since", callback=_moment, metavar="TIME", help="Submitted since: 90s, 10m, 2h, or a time."
+        ),
+        click.option("--label", default="", metavar="LABEL", help="Only with this label."),
+        click.option("--queue", default="", metavar="QUEUE", help="Only of this queue."),
+        click.option("--name", default="", metavar="TASK", help="Only of this task."),
+        click.option("--state", type=click.Choice(_STATES, case_sensitive=False), help="Only in this state."),
+    ):
+        command = option(command)
+    return command
+
+
 @click.command(short_help="List tasks, newest first.")
 @hub_option
-@click.option("--state", type=click.Choice(_STATES, case_sensitive=False), help="Only tasks in this state.")
-@click.option("--name", default="", metavar="TASK", help="Only calls of this task.")
-@click.option(
-    "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many at most."
-)
+@_filter_options
 @json_option
-def tasks(where: str | None, state: str | None, name: str, limit: int, as_json: bool) -> None:
+def tasks(where: str | None, as_json: bool, state: str | None, **filters: Any) -> None:
     """List tasks, newest first: what each is, its state, where it ran, and why it failed (or cannot start).
 
     \b
         nbq tasks --state FAILURE --limit 5
-        nbq tasks --name shop.tasks.charge --json
+        nbq tasks --name shop.tasks.charge --queue cards --since 2h --json
 
     \b
     --json prints
-        {"tasks": [{"id", "run", "task", "state", "attempt", "engine", "at_s", "text"}]}
+        {"tasks": [{"id", "run", "task", "state", "attempt", "engine", "queue", "label", "at_s", "text"}]}
     where at_s is when the task ended, or until then when its run was submitted (Unix time).
 
     Exit code: 0 also when there are none; 3 the hub cannot be reached.
     """
     with connected(where) as client:
-        rows = client.tasks(name, state or "", limit)
+        rows = client.tasks(state=state or "", **filters)
     if as_json:
         print_json(
             {
                 "tasks": [
                     {
                         "id": row.id, "run": row.run.hex(), "task": row.task, "state": row.state,
-                        "attempt": row.attempt, "engine": row.engine, "at_s": row.at_s, "text": row.text,
+                        "attempt": row.attempt, "engine": row.engine, "queue": row.queue, "label": row.label,
+                        "at_s": row.at_s, "text": row.text,
                     }
                     for row in rows
                 ]
@@ -153,6 +199,81 @@ def tasks(where: str | None, state: str | None, name: str, limit: int, as_json: 
                 for row in rows
             ],
         )
+
+
+@click.command(short_help="List runs, newest first: what was submitted together.")
+@hub_option
+@_filter_options
+@click.option("--mine", is_flag=True, help="Only those submitted with this key.")
+@json_option
+def runs(where: str | None, as_json: bool, state: str | None, **filters: Any) -> None:
+    """List runs, newest first: how far each is. The filters are about its tasks.
+
+    \b
+        nbq runs --state STARTED
+        nbq runs --label nightly --since 2026-01-31
+
+    \b
+    --json prints
+        {"runs": [{"id", "task", "label", "owner", "size", "states", "at_s", "began_s", "finished_s",
+                   "schedule", "fire_s"}]}
+    where began_s is 0 until a task is granted, and finished_s null until all have ended.
+
+    Exit code: 0 also when there are none; 3 the hub cannot be reached.
+    """
+    with connected(where) as client:
+        rows = client.runs(state=state or "", **filters)
+    if as_json:
+        names = (
+            "task",
+            "label",
+            "owner",
+            "size",
+            "states",
+            "at_s",
+            "began_s",
+            "finished_s",
+            "schedule",
+            "fire_s",
+        )
+        print_json({"runs": [{"id": row.text, **{n: getattr(row, n) for n in names}} for row in rows]})
+        return
+    lines = []
+    for row in rows:
+        done = sum(row.states.get(state, 0) for state in _ENDED)
+        states = ", ".join(f"{row.states[state]:,} {state}" for state in _STATES if state in row.states)
+        lines.append(
+            [row.text, row.task, row.label, f"{done:,} of {row.size:,}", states, time_text(row.at_s)]
+        )
+    print_table(["id", "task", "label", "ended", "states", "submitted"], lines)
+
+
+@click.command(short_help="Say why a task waits, or how it ended.")
+@hub_option
+@click.argument("what", metavar="ID")
+@json_option
+def explain(where: str | None, what: str, as_json: bool) -> None:
+    """Say why a task, group or run is where it is, and what it waits for in the end.
+
+    \b
+        nbq explain nightly-report
+        nbq explain 01a20e224272b2ab9659950000000001
+
+    \b
+    --json prints
+        {"id", "reasons": [{"code", "text", "refs"}]}
+    where the most important reason is the first, and refs names the tasks, engines and queues behind it.
+
+    Exit code: 0 there are reasons; 1 the hub has nothing of this id; 3 it cannot be reached.
+    """
+    with connected(where) as client:
+        found = client.explain(what)
+    if as_json:
+        reasons = [{"code": why.code, "text": why.text, "refs": why.refs} for why in found.reasons]
+        print_json({"id": found.id, "reasons": reasons})
+    else:
+        for why in found.reasons:
+            click.echo(escaped(why.text))
 
 
 @click.command(short_help="Print the value of a task, or why it failed.")
@@ -194,7 +315,8 @@ def result(
         if not wait_s and not found.ready():
             raise WaitTimeout(f"task {task_id} has not ended: --wait 60 waits a minute for it")
         if not found.wait(wait_s or _ARRIVAL_S):
-            raise WaitTimeout(f"task {task_id} has not ended after {wait_s:g} s; it goes on")
+            why = client.explain(task_id)
+            raise WaitTimeout(f"task {task_id} has not ended after {wait_s:g} s; it goes on. {why}")
         report = outcome(found)
     if (stdout or stderr) and not as_json:
         if not isinstance(found, AsyncResult):

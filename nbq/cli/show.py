@@ -129,14 +129,9 @@ def size_text(count: float) -> str:
 
 def span_text(seconds: float) -> str:
     """Return a length of time for people: ``3 h 2 min``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    from nbq.core import words  # as above
+
+    return words.span_text(seconds)
 
 
 def time_text(at_s: float) -> str:

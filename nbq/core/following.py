@@ -17,7 +17,7 @@ from nbq.core.granting import Granting
 from nbq.core.model import NONE, NodeSpec, Now, On, Slice, State
 from nbq.core.runs import List, Node, Run, spans, within
 
-__all__ = ["Following", "expiry_s"]
+__all__ = ["Following", "due_s", "expiry_s"]
 
 _DECISIONS = 1000
 """Decisions at once, some 10 to 20 microseconds each (design, promise 10: no turn over 50 ms)."""
@@ -237,6 +237,21 @@ class Following:
             self._deadlines.at_wall(now.wall_s + until_eta_s, due)
         else:
             self._deadlines.at_mono(now.mono_s + wait_s, due)
+
+
+def due_s(run: Run, node: Node, index: int) -> float:
+    """Return the Unix time at which an element that is SCHEDULED or RETRY is to be queued, or about that."""
+    due = node.own.due.get(index) if node.own is not None else None
+    spec = node.spec
+    if due is not None:
+        eta_s, delay_s, since_s = due.eta_s, due.delay_s, due.at_s
+    else:
+        eta_s, delay_s, since_s = spec.options.eta_s, spec.options.countdown_s, run.at_s
+        if spec.after_list != NONE:
+            since_s = run.lists[spec.after_list].ended_s
+        elif spec.after_node != NONE:
+            since_s = run.nodes[spec.after_node].ended_s
+    return max(eta_s or 0.0, since_s + delay_s if delay_s is not None else 0.0)
 
 
 def expiry_s(run: Run, spec: NodeSpec) -> float | None:

@@ -7,6 +7,8 @@ What only some engines know is passed over while those have no room.
 
 from __future__ import annotations
 
+from itertools import islice
+
 from nbq.core.actions import Grant
 from nbq.core.decided import Decided
 from nbq.core.facts import Leased
@@ -28,6 +30,7 @@ _GRANTS = 1000
 _COUNTED = 4096
 """How many ranges and elements are counted at most to see how much waits: as many as an engine has slots."""
 _RATES = 10_000
+_LOOKS = 10_000
 _LOOK_S = 0.05
 """How often to look at parked work that may start, while what was brought back of it waits for room."""
 
@@ -210,6 +213,22 @@ class Granting:
         return count
 
     # -------------------------------------------------------------- rates
+
+    def held_back(self, run: Run, node: Node, index: int, now: Now) -> tuple[float, int] | None:
+        """Return in how many seconds the rate of its task lets another start, and how many are before it.
+
+        None if the element is not one of those that wait for that.
+        """
+        rate = self._rates.get(node.spec.task)
+        parked = rate.parked.get(node.spec.options.queue) if rate is not None else None
+        if rate is None or parked is None:
+            return None
+        ahead = 0
+        for _, item in islice(parked.ranges(), _LOOKS):
+            if item.run == run.number and item.node == node.number and item.lo <= index < item.hi:
+                return max(0.0, rate.next_s(now.mono_s) - now.mono_s), ahead + index - item.lo
+            ahead += item.hi - item.lo
+        return None
 
     def _may_start(self, node: Node, per_s: float, now: Now) -> bool:
         name = node.spec.task

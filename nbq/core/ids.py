@@ -10,8 +10,9 @@ from hashlib import blake2b
 
 from nbq.core.model import NONE
 
-__all__ = ["element_text", "fire_salt", "made_id", "parse_id", "run_text"]
+__all__ = ["element_text", "fire_salt", "list_text", "made_id", "parse_id", "parse_list_id", "run_text"]
 
+_LIST_ID = re.compile(r"([0-9a-f]{32})-list-(0|[1-9][0-9]{0,9})")
 _ID = re.compile(r"([0-9a-f]{32})(?:-(0|[1-9][0-9]{0,9})-(0|[1-9][0-9]{0,9}))?")
 
 
@@ -37,6 +38,17 @@ def parse_id(text: str) -> tuple[bytes, int, int] | None:
     if node is None:
         return bytes.fromhex(run), NONE, 0
     return bytes.fromhex(run), int(node), int(index)
+
+
+def list_text(run: bytes, number: int) -> str:
+    """Return the text of the id of a group of a run: of the value of one of its lists."""
+    return f"{run.hex()}-list-{number}"
+
+
+def parse_list_id(text: str) -> tuple[bytes, int] | None:
+    """Return run and list that the id of a group names, or None if it is not of such a form."""
+    match = _LIST_ID.fullmatch(text)
+    return None if match is None else (bytes.fromhex(match[1]), int(match[2]))
 
 
 def made_id(template: bytes, salt: bytes) -> bytes:

@@ -44,6 +44,10 @@ class Ledger:
         """Runs that have not ended, by the name of the schedule that made them."""
         self.free: deque[str] = deque()
         """Names of schedules whose last run has ended while fire times wait for that."""
+        self.paused: frozenset[str] = frozenset()
+        """Queues of which nothing is granted."""
+        self.rates: dict[str, float | None] = {}
+        """Starts per second that were set live, by the names of tasks; None for no limit."""
         self.leases: dict[int, Lease] = {}
         self.fleet = Fleet()
         self.left = 0

@@ -64,6 +64,12 @@ class ReadyQueue:
             del self._levels[-self._order.pop(0)]
         return None
 
+    def ranges(self) -> Iterator[tuple[int, ReadyRange]]:
+        """Yield priorities and ranges, in order."""
+        for order in self._order:
+            for item in self._levels[-order]:
+                yield -order, item
+
     def drop_head(self) -> None:
         """Remove the range that is next."""
         self._levels[-self._order[0]].popleft()

@@ -208,6 +208,10 @@ class Scheduler:
                 wait = min(wait, other)
         return min(wait, _UNEVEN_TICK_S) if self.ledger.fleet.uneven() else wait
 
+    def held_back(self, run: Run, node: Node, index: int, now: Now) -> tuple[float, int] | None:
+        """Return how a rate holds a queued element back, if one does (see ``Granting.held_back``)."""
+        return self._granting.held_back(run, node, index, now)
+
     def reserve(self) -> int:
         """Return a run number for a run whose blocks are stored before it is submitted."""
         return self.ledger.reserve()

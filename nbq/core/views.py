@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from nbq.core.ids import element_text, run_text
 from nbq.core.model import EngineInfo
 from nbq.core.timing import ScheduleSpec, ScheduleState
 
@@ -16,6 +17,7 @@ __all__ = [
     "ClusterView",
     "ElementView",
     "EngineView",
+    "Explanation",
     "Happening",
     "HappeningKind",
     "QueueView",
@@ -45,6 +47,11 @@ class RunView(Struct, frozen=True, array_like=True):
     """Its fire time."""
     began_s: float = 0.0
     """When the first of it was granted; 0 for not yet."""
+
+    @property
+    def text(self) -> str:
+        """Return the id that people give: of the run, or of the separate call."""
+        return run_text(self.id) if self.index < 0 else element_text(self.id, 0, self.index)
 
 
 class EngineView(Struct, frozen=True, array_like=True):
@@ -169,6 +176,27 @@ class Reason(Struct, frozen=True, array_like=True):
     code: str
     text: str
     refs: list[str] = []
+
+
+class Explanation(Struct, frozen=True):
+    """Why a task, group or run is where it is; as text, in sentences.
+
+    Args:
+        id: Of what.
+        reasons: The most important first.
+    """
+
+    id: str
+    reasons: list[Reason]
+
+    @property
+    def code(self) -> str:
+        """Return the code of the most important reason."""
+        return self.reasons[0].code
+
+    def __str__(self) -> str:
+        """Say all of it."""
+        return " ".join(reason.text for reason in self.reasons)
 
 
 class ClusterView(Struct, frozen=True, array_like=True):

@@ -8,6 +8,7 @@ from datetime import timedelta, tzinfo
 from nbq.core.cron import Calendar
 from nbq.core.fields import MONTHS, WEEKDAYS
 from nbq.core.timing import At, Cron, Every, Timing, calendar, period
+from nbq.core.words import joined
 
 __all__ = ["sentence"]
 
@@ -39,7 +40,7 @@ def sentence(timing: Timing, zone: tzinfo) -> str:
 def _times(fields: Calendar) -> str:
     minutes, hours = fields.minutes, fields.hours
     if len(minutes) * len(hours) <= _LISTED:
-        return "at " + _and([f"{hour:02}:{minute:02}" for hour in hours for minute in minutes])
+        return "at " + joined([f"{hour:02}:{minute:02}" for hour in hours for minute in minutes])
     step = _step(minutes, 60)
     if step:
         text = "every minute" if step == 1 else f"every {step} minutes"
@@ -56,7 +57,7 @@ def _times(fields: Calendar) -> str:
 
 
 def _days(fields: Calendar) -> str:
-    week = None if len(fields.weekdays) == 7 else _and(_runs(fields.weekdays, WEEKDAYS.__getitem__))
+    week = None if len(fields.weekdays) == 7 else joined(_runs(fields.weekdays, WEEKDAYS.__getitem__))
     month = None if len(fields.days) == 31 else _counted("day", fields.days)
     if fields.either and (week is None or month is None):
         week = month = None  # one of the two is met every day
@@ -72,7 +73,7 @@ def _days(fields: Calendar) -> str:
     else:
         text = "" if len(fields.minutes) * len(fields.hours) > _LISTED else "every day"
     if len(fields.months) < 12:
-        names = _and(_runs(fields.months, lambda number: MONTHS[number - 1]))
+        names = joined(_runs(fields.months, lambda number: MONTHS[number - 1]))
         text = f"{text} in {names}".strip()
     return text
 
@@ -86,7 +87,7 @@ def _step(numbers: Sequence[int], size: int) -> int:
 
 def _counted(noun: str, numbers: Sequence[int], shape: str = "") -> str:
     parts = _runs(numbers, lambda number: format(number, shape))
-    return f"{noun}{'s' if len(numbers) > 1 else ''} {_and(parts)}"
+    return f"{noun}{'s' if len(numbers) > 1 else ''} {joined(parts)}"
 
 
 def _runs(numbers: Sequence[int], name: Callable[[int], str]) -> list[str]:
@@ -104,10 +105,6 @@ def _runs(numbers: Sequence[int], name: Callable[[int], str]) -> list[str]:
         else:
             parts.extend(name(number) for number in run)
     return parts
-
-
-def _and(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _nth(number: int) -> str:

@@ -24,6 +24,7 @@ GONE = ": it is mistyped, of another hub, or was forgotten (results are kept for
 """Why an id may be unknown."""
 
 HOSTILE = "evil\x1b[31m[red]\nname"
+UNSERVED = "It waits: no engine serves its queue 'nobody-serves-this'; the engines here serve 'default'."
 IDLE = ["--queue", "nobody-serves-this"]
 
 
@@ -85,7 +86,7 @@ def test_call_of_a_task_that_nobody_knows(client: Client, hub: Path) -> None:
 def test_call_that_takes_too_long_goes_on(client: Client, hub: Path) -> None:
     options = [*IDLE, "--task-id", "slow", "--timeout", "0.2"]
     assert nbq("call", "tests.cli.shop.add", "1", "2", *options) == Ran(
-        1, "", "nbq: task slow has not ended after 0.2 s; it goes on\n"
+        1, "", f"nbq: task slow has not ended after 0.2 s; it goes on. {UNSERVED}\n"
     )
     assert client.result("slow").state == "QUEUED"
     assert client.cancel("slow") == 1
@@ -188,7 +189,10 @@ def test_result_of_what_has_not_ended(client: Client, hub: Path) -> None:
         1, "", "nbq: task open has not ended: --wait 60 waits a minute for it\n"
     )
     assert nbq("result", "open", "--wait", "0.1", "--json").json == {
-        "error": {"type": "WaitTimeout", "message": "task open has not ended after 0.1 s; it goes on"}
+        "error": {
+            "type": "WaitTimeout",
+            "message": f"task open has not ended after 0.1 s; it goes on. {UNSERVED}",
+        }
     }
     assert client.cancel("open") == 1
 
@@ -247,7 +251,8 @@ def test_status_json(client: Client, hub: Path) -> None:
         "queues": ["default"], "running": 0, "held": 0, "state": "up",
         "python": versions()["python"], "nbq": __version__,
     }  # fmt: skip
-    assert {"name": "default", "queued": queue.queued, "leased": 0, "engines": 1} in found["queues"]
+    waiting = {"queued": queue.queued, "leased": 0, "scheduled": queue.scheduled}
+    assert {"name": "default", **waiting, "engines": 1, "paused": False} in found["queues"]
     assert found["tasks"] == view.states
 
 
@@ -261,7 +266,7 @@ nbq #, protocol #, Python #, cloudpickle #
 engine  host  slots  running  held  state  memory  last heard
 CLUSTER-engine  {host}  #  #  #  up  """
     assert shown.startswith(head)
-    assert "\nqueue  queued  leased  engines\ndefault  #  #  #\n" in shown
+    assert "\nqueue  queued  leased  scheduled  engines\ndefault  #  #  #  #\n" in shown
 
 
 def test_tasks_in_text_and_json_escape_what_users_wrote(client: Client, hub: Path) -> None:
@@ -279,7 +284,7 @@ def test_tasks_in_text_and_json_escape_what_users_wrote(client: Client, hub: Pat
     assert row.pop("at_s") == pytest.approx(time.time(), abs=DEADLINE_S)
     assert row == {
         "id": "odd\x9b1m", "run": done.run_id, "task": HOSTILE, "state": "SUCCESS", "attempt": 1,
-        "engine": client.engines()[0].info.name, "text": "",
+        "engine": client.engines()[0].info.name, "queue": "default", "label": "", "text": "",
     }  # fmt: skip
     assert ran.out.isascii()
 
@@ -292,6 +297,46 @@ def test_tasks_by_state_show_why_they_failed(client: Client, hub: Path) -> None:
     assert {row["state"] for row in rows} == {"FAILURE"}
     ran = nbq("tasks", "--state", "PENDING", "--json")
     assert (ran.code, ran.json["error"]["type"]) == (2, "BadParameter")
+
+
+def test_tasks_and_runs_by_what_they_are(client: Client, hub: Path) -> None:
+    told = library.signature("tests.cli.shop.add", (1, 2), label="by hand").apply_async()
+    mapped = client.map(shop.add, [1, 2], [3, 4], label="by hand")
+    assert (told.get(DEADLINE_S), mapped.get(DEADLINE_S)) == (3, [4, 6])
+    filters = ["--label", "by hand", "--queue", "default", "--name", "tests.cli.shop.add", "--since", "1h"]
+    found = nbq("tasks", *filters, "--json").json["tasks"]
+    assert [row["id"] for row in found] == [*(one.id for one in mapped.results), told.id]
+    assert {(row["label"], row["queue"]) for row in found} == {("by hand", "default")}
+    assert nbq("tasks", *filters, "--since", "0", "--json").json == {"tasks": []}
+    ran = nbq("tasks", "--since", "soon")
+    assert (ran.code, ran.err.splitlines()[-1]) == (
+        2, "Error: Invalid value for '--since': 'soon' is neither a time ago (90s, 10m, 2h, 3d) nor a date",
+    )  # fmt: skip
+    whole, single = nbq("runs", *filters, "--state", "success", "--mine", "--json").json["runs"]
+    began = [row.pop("at_s") <= row.pop("began_s") <= row.pop("finished_s") for row in (whole, single)]
+    basis = {"task": "tests.cli.shop.add", "label": "by hand", "owner": single["owner"], "schedule": ""}
+    assert whole == {**basis, "id": mapped.id, "size": 2, "states": {"SUCCESS": 2}, "fire_s": None}
+    assert single == {**basis, "id": told.id, "size": 1, "states": {"SUCCESS": 1}, "fire_s": None}
+    assert began == [True, True]
+    assert plain(nbq("runs", *filters, "--since", "2020-01-31", "--limit", "1").out) == (
+        "id  task  label  ended  states  submitted\n"
+        "RUN  tests.cli.shop.add  by hand  2 of 2  2 SUCCESS  WHEN\n"
+    )
+
+
+def test_explain_says_why_in_sentences(client: Client, hub: Path) -> None:
+    waits = library.signature("tests.cli.shop.add", (1, 2), queue="nobody-serves-this").apply_async()
+    client.flush()
+    assert nbq("explain", waits.id) == Ran(0, f"{UNSERVED}\n", "")
+    reason = {"code": "unserved", "text": UNSERVED, "refs": ["default"]}
+    assert nbq("explain", waits.id, "--json").json == {"id": waits.id, "reasons": [reason]}
+    assert nbq("explain", waits.id, "--hub", str(hub / "viewer.json")).code == 0
+    assert client.cancel(waits) == 1
+    follows = library.chain(library.signature(HOSTILE, countdown=600), shop.add.s(1)).delay()
+    client.flush()
+    assert "evil\\x1b[31m[red]\\nname" in nbq("explain", follows.id).out
+    assert client.cancel(follows.run_id) == 2
+    assert nbq("explain", "nothing") == Ran(1, "", f"nbq: the hub has no run or task 'nothing'{GONE}\n")
 
 
 def test_on_a_terminal_user_text_is_no_markup(client: Client, hub: Path) -> None:

@@ -92,7 +92,7 @@ class FakeLink(Asking):
     def known(self, run: bytes, graph: Graph) -> Replica:
         return self.runs[run]
 
-    def ask(self, message: M) -> Any:
+    def ask(self, message: M, timeout: float = 30.0) -> Any:
         self.asked.append(message)
         answer = self.answers.popleft()
         if isinstance(answer, Exception):

@@ -13,8 +13,16 @@ import pytest
 from nbq import current, payload, wire
 from nbq.core.facts import Inherited
 from nbq.core.model import Graph, NodeSpec, Options, Slice, State
-from nbq.core.views import ElementView
-from nbq.errors import IntegrityError, Refused, TaskRevoked, UnknownResult, UsageError, WaitTimeout
+from nbq.core.views import ElementView, Reason
+from nbq.errors import (
+    HubUnreachable,
+    IntegrityError,
+    Refused,
+    TaskRevoked,
+    UnknownResult,
+    UsageError,
+    WaitTimeout,
+)
 from nbq.results import AsyncResult, handle
 from nbq.resultsets import GroupResult, ResultSet
 from tests.client.fakes import (
@@ -51,6 +59,41 @@ def view(state: str, engine: str = "", attempt: int = 1) -> ElementView:
     return ElementView(
         f"{run_id(1).hex()}-0-0", run_id(1), 0, 0, "t", state, attempt, engine, retries=attempt - 1
     )
+
+
+def test_a_wait_that_is_given_up_says_why_if_the_hub_does(link: Any, one: AsyncResult) -> None:
+    reasons = [Reason("parent", "It waits for a.", ["a"]), Reason("running", "a runs.", ["e"])]
+    link.answers.append(wire.Answer(0, 2, reasons=reasons))
+    text = f"task {one.id} has not ended after 3 s; it goes on"
+    with pytest.raises(WaitTimeout) as caught:
+        one.get(3.0)
+    assert str(caught.value) == f"{text}. It waits for a. a runs."
+    assert link.asked == [wire.Ask(0, "explain", one.id)]
+    for error in (HubUnreachable("away"), UnknownResult("gone")):
+        link.answers.append(error)
+        with pytest.raises(WaitTimeout) as caught:
+            one.get(3.0)
+        assert str(caught.value) == text
+    with pytest.raises(WaitTimeout) as caught:
+        one.get(0)  # asks nothing: there is no answer
+    assert str(caught.value) == f"task {one.id} has not ended after 0 s; it goes on"
+
+
+def test_a_wait_for_many_that_is_given_up_says_why_the_first_is_missing(link: Any) -> None:
+    group = handle(link, link.run(1, group_graph(3)))
+    replica = group[0]._replica
+    link.end(replica, *worth(replica, 0, 0, 1))
+    text = f"2 of 3 tasks of {group.id} have not ended"
+    for call in (lambda: group.get(3.0), lambda: list(group.as_completed(3.0))):
+        link.answers.append(wire.Answer(0, 1, reasons=[Reason("running", "It runs.", [])]))
+        with pytest.raises(WaitTimeout) as caught:
+            call()
+        assert str(caught.value) == f"{text}; the first is {group[1].id}. It runs."
+        assert link.asked[-1] == wire.Ask(0, "explain", group[1].id)
+    link.answers.append(HubUnreachable("away"))
+    with pytest.raises(WaitTimeout) as caught:
+        group.get(3.0)
+    assert str(caught.value) == text
 
 
 def shown(state: str, note: object = None) -> wire.Answer:
