@@ -364,7 +364,7 @@ def remove(where: str | None, name: str, as_json: bool) -> None:
     if as_json:
         print_json({"removed": name})
     else:
-        click.echo(f"{escaped(name)!r} removed")
+        click.echo(escaped(f"{name!r} removed"))
 
 
 @schedule.command(short_help="Make schedules what files declare.")
@@ -407,7 +407,7 @@ def apply(where: str | None, file: Path | None, source: str | None, as_json: boo
         return
     counts = [(len(names), word) for word, names in msgspec.structs.asdict(done).items() if names]
     text = ", ".join(f"{count} {word}" for count, word in counts) or "nothing is declared"
-    click.echo(f"schedules of {escaped(source or declared.source)!r}: {text}")
+    click.echo(escaped(f"schedules of {source or declared.source!r}: {text}"))
 
 
 # ------------------------------------------------------------------ options to values
