@@ -71,8 +71,11 @@ def check(arguments: list[str]) -> int:
 
 
 def sim(arguments: list[str]) -> int:
-    """Run the simulator over random seeds: --seeds N, or --seed S for one."""
-    return run(PYTHON, "-m", "tests.simulation", *arguments)
+    """Run the simulator over random seeds (--seeds N, or --seed S for one), and sweep all clock changes."""
+    code = run(PYTHON, "-m", "tests.simulation", *arguments)
+    if any(word.partition("=")[0] == "--seed" for word in arguments):  # one seed is run again to be looked at
+        return code
+    return run(PYTHON, "-m", "tests.schedules", "--all") or code
 
 
 def bench(arguments: list[str]) -> int:

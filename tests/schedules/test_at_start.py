@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 
 import nbq
 from tests.cli.command import COMMAND
+from tests.processes.harness import until
 
 DEADLINE_S = 60.0
 ENTRY = '[schedules.%s]\ntask = "shop.report"\nevery = %s\n'
@@ -48,14 +48,6 @@ class Project:
     def names(self) -> dict[str, Any]:
         with nbq.connect(self.name) as client:
             return {each.name: each.when for each in client.schedules}
-
-
-def until(done: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + DEADLINE_S
-    while not (found := done()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return found
 
 
 @pytest.fixture

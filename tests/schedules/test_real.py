@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import nbq
+from tests.processes.harness import until
 from tests.schedules import work
 
 DEADLINE_S = 30.0
@@ -26,14 +26,6 @@ def clean(client: nbq.Client) -> Iterator[None]:
     for handle in client.schedules:
         handle.remove()
     client.cancel_all()
-
-
-def until(done: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + DEADLINE_S
-    while not (found := done()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return found
 
 
 def test_it_fires_on_its_own(client: nbq.Client) -> None:

@@ -60,6 +60,7 @@ def restarted(world: World) -> Restarted:
         before = add.delay(1, 1)
         before.get(WAIT_S)
         later = add.apply_async((2, 2), countdown=1)
+        client.schedules.add("nightly", nbq.signature("tasks.add", (1, 1)), nbq.every(3600))
         client.flush()
         kill(hub)
         meanwhile = add.delay(3, 3)
@@ -113,8 +114,13 @@ def test_setting_celery_queue_ha_policy(restarted: Restarted) -> None:
 
 
 def test_setting_celerybeat_schedule_redis_url(restarted: Restarted) -> None:
-    """What is to run later is kept by the hub itself, and runs once."""
+    """What is to run later, and what by the clock, is kept by the hub itself; it can be changed there."""
     assert (restarted.values["later"], restarted.attempts) == (4, 1)
+    with nbq.connect() as client:
+        nightly = client.schedules.get("nightly")
+        assert (nightly.when, nightly.runs, nightly.state) == (nbq.every(3600), 0, "ACTIVE")
+        nightly.edit(when=nbq.every(7200))
+        assert nightly.when == nbq.every(7200)
 
 
 @pytest.mark.usefixtures("restarted")
@@ -158,8 +164,11 @@ def test_setting_celerybeat_schedule_redis_prefix(world: World) -> None:
         later = client.send_task("tasks.add", (1, 1), countdown=3600, task_id="nightly")
         client.flush()
         assert client.result("nightly").state == "SCHEDULED"
-    with nbq.connect() as client, pytest.raises(nbq.UnknownResult):
-        client.result("nightly")
+        assert client.schedules.names() == []
+    with nbq.connect() as client:
+        assert client.schedules.names() == ["nightly"]
+        with pytest.raises(nbq.UnknownResult):
+            client.result("nightly")
     assert {path.name for path in world.data.iterdir()} >= {"default", "apart"}
     assert later.id == "nightly"
 

@@ -276,17 +276,21 @@ def test_setting_celery_message_compression(nbq_cluster: ClusterUnderTest) -> No
 
 
 def test_setting_celerybeat_schedule(nbq_cluster: ClusterUnderTest) -> None:
-    """There are no schedules; what is to run later waits in the hub, and engines know nothing of it."""
-    with pytest.raises(nbq.SettingsError, match="there is no setting 'beat_schedule'"):
-        nbq.configure(beat_schedule={})
-    days = [note.apply_async((day,), countdown=day * 24 * 3600) for day in range(1, 301)]
-    nbq_cluster.advance(1)
-    states = nbq_cluster.client.status().states
-    assert (states["SCHEDULED"], [engine.held for engine in nbq_cluster.client.engines()]) == (300, [0])
-    nbq_cluster.advance(24 * 3600)
-    assert called == [("note", 1)]
-    assert days[-1].get() == 300
-    assert called == [("note", day) for day in range(1, 301)]
+    """The table is no setting, and is taken as it is; engines know nothing of it."""
+    began = nbq_cluster.now
+    beat = {
+        "[shop.note.day]": {
+            "task": note.name, "schedule": nbq.every(24 * 3600, start=began + timedelta(days=1)),
+            "args": ("a day",), "options": {"expires": 60},
+        },
+        "[shop.note.hour]": {"task": note.name, "schedule": timedelta(hours=1), "args": ["an hour"]},
+    }  # fmt: skip
+    with pytest.raises(nbq.SettingsError, match=r"no setting 'beat_schedule'; .* client\.schedules\.update"):
+        nbq.configure(beat_schedule=beat)
+    nbq_cluster.client.schedules.update(beat)
+    nbq_cluster.client.schedules.update(beat)
+    nbq_cluster.advance(24 * 3600 + 1)
+    assert sorted(called) == [("note", "a day"), *[("note", "an hour")] * 24]
 
 
 def test_setting_broker_transport_options(nbq_cluster: ClusterUnderTest) -> None:

@@ -134,7 +134,10 @@ def test_setting_celerybeat_scheduler(client: nbq.Client) -> None:
     """What is to run later needs no process of its own, and not whoever asked for it."""
     with nbq.connect(client.connection.path) as other:
         task_id = other.send_task("only.there", (1,), countdown=0.3).id
+        other.schedules.add("brief", nbq.signature("only.there", (2,)), 0.3, max_runs=1)
     assert client.result(task_id).get(WAIT_S) == ["there", 1]
+    until(lambda: client.schedules.get("brief").state == "FINISHED")
+    assert client.schedules.history("brief")[0].result.get(WAIT_S) == ["there", 2]
 
 
 def test_setting_celery_result_backend(client: nbq.Client, store: Path) -> None:
