@@ -193,8 +193,9 @@ class Hub:
             if isinstance(action, act.Keep):
                 self._batch.blocks[action.run, action.block] = sources[action.source]
             elif isinstance(action, act.Copy):
-                block = self._stored(action.of_run, action.of_block)
-                self._batch.blocks[action.run, action.block] = block
+                self._batch.blocks[action.run, action.block] = self._stored(action.of_run, action.of_block)
+            elif isinstance(action, act.Done):
+                self._requests.done(action)
             elif isinstance(action, act.Reject):
                 rejected = action
             else:
@@ -272,6 +273,7 @@ class Hub:
         functions = [address for address in discard.functions if address not in named]
         if self._blobs is not None:
             self._blobs.discard(discard.blobs)
+        self._batch.dropped += [discard.run] if discard.run != NONE else []
         self._known.difference_update(functions)
         self._batch.orphans += functions
 

@@ -158,8 +158,8 @@ class Posting(ABC):
             text = f"a {self.connection.role} key cannot read values, cancel or forget: use client.json"
             raise UsageError(text)
 
-    def answer(self, message: M) -> wire.Answer:
+    def answer(self, message: M, timeout: float = _ASK_S) -> wire.Answer:
         """Send a request and return its answer; raises as ``ask``."""
-        answer = self.ask(message)
+        answer = self.ask(message, timeout)
         assert isinstance(answer, wire.Answer)
         return answer

@@ -70,6 +70,10 @@ class Requests:
         """Resident memory of engines in bytes, by their ids."""
         self.followers = Followers(hub.scheduler.chronicle, hub.peers.has)
         self.log = HubLog(hub.scheduler.chronicle)
+        self._ticket = 0
+        self._steered: dict[tuple[bytes, int], int] = {}
+        """Tickets of what is being done with many tasks, by who asked and the number of the request."""
+        self._askers: dict[int, tuple[Session, int]] = {}
 
     def receive(self, session: Session, message: wire.Request, now: Now) -> None:
         """Take in a request; it may be answered later."""
@@ -95,6 +99,14 @@ class Requests:
                 events = self.followers.take(session, message)
                 if events is not None:
                     self._hub.reply(session, events)
+            case wire.Steer():
+                self._steer(session, message, now)
+            case wire.SteerQueue():
+                self._set(
+                    session, message.request, ev.QueueSteered(message.queue, message.verb == "pause"), now
+                )
+            case wire.SetRate():
+                self._set(session, message.request, ev.RateSet(message.task, message.per_s, message.own), now)
 
     def look(self, now: Now) -> None:
         """Tell the log what happened, and those who wait for something to happen that has."""
@@ -146,6 +158,47 @@ class Requests:
         count = before - ledger.left - len(ledger.runs)
         count += sum(action.hi - action.lo for action in actions if isinstance(action, act.Abort))
         self._hub.reply(session, wire.Answer(request, count))
+
+    # -------------------------------------------------------------- steering
+
+    def _set(self, session: Session, request: int, event: ev.QueueSteered | ev.RateSet, now: Now) -> None:
+        """Steer a queue or rate; the answer counts 1 if it was another way before."""
+        ledger = self._hub.scheduler.ledger
+        before = ledger.paused, ledger.rates
+        rejected, _ = self._hub.decide(event, now)
+        if rejected is not None:
+            reply = wire.Rejected(rejected.code, rejected.text, request=request)
+            self._hub.reply(session, reply)
+            return
+        self._hub.reply(session, wire.Answer(request, int(before != (ledger.paused, ledger.rates))))
+
+    def _steer(self, session: Session, message: wire.Steer, now: Now) -> None:
+        """Begin to do something with many tasks; a request that comes again while it is done is known."""
+        key = session.id, message.request
+        known = self._steered.get(key)
+        if known is not None:
+            self._askers[known] = session, message.request
+            return
+        self._ticket += 1
+        event = ev.Steering(
+            self._ticket, message.chosen, message.verb, message.salt, session.owner, message.priority
+        )
+        rejected, _ = self._hub.decide(event, now)
+        if rejected is not None:
+            reply = wire.Rejected(rejected.code, rejected.text, request=message.request)
+            self._hub.reply(session, reply)
+            return
+        self._steered[key] = self._ticket
+        self._askers[self._ticket] = session, message.request
+
+    def done(self, action: act.Done) -> None:
+        """Answer who wanted something done with many tasks, if it is still there."""
+        session, request = self._askers.pop(action.ticket)
+        del self._steered[session.id, request]
+        if action.text:
+            self._hub.reply(session, wire.Rejected("busy", action.text, request=request))
+        else:
+            self._hub.reply(session, wire.Answer(request, action.count, made=action.runs))
 
     # -------------------------------------------------------------- schedules
 

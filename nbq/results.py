@@ -422,6 +422,12 @@ class AsyncResult:
 
     revoke = cancel
 
+    def retry(self) -> Any:
+        """Run the task again, which failed or was cancelled (``client.retry``); returns the new result."""
+        from nbq.choosing import again  # it knows this handle
+
+        return again(self._link, self)[0]
+
     def abort(self) -> bool:
         """Ask the running task to end by itself (``current_task.is_aborted()``); cancel it if it waits.
 

@@ -29,6 +29,7 @@ from nbq.results import ENDED, AsyncResult, Finder, check_waiting, handle, made_
 from nbq.waits import while_pending
 
 if TYPE_CHECKING:
+    from nbq.choosing import Retried
     from nbq.link import Link
 
 __all__ = ["GroupResult", "MapResult", "ResultSet", "result_from_tuple"]
@@ -377,6 +378,12 @@ class ResultSet:
         return self._members.cancel()
 
     revoke = cancel
+
+    def retry(self) -> Retried:
+        """Run again what failed or was cancelled (``client.retry``); returns the new results."""
+        from nbq.choosing import again  # it knows this handle
+
+        return again(self._link, self)
 
     def forget(self) -> None:
         """Let the hub drop the runs of all members, with their values."""

@@ -20,6 +20,7 @@ from nbq.core.words import span_text
 from nbq.results import ENDED, Finder
 
 if TYPE_CHECKING:
+    from nbq.choosing import Retried
     from nbq.link import Link
     from nbq.walks import ResultGraph
 
@@ -175,6 +176,12 @@ class Run:
     def explain(self) -> Explanation:
         """Return what it waits for; as text, in sentences."""
         return self._link.explain(self.id)
+
+    def retry(self) -> Retried:
+        """Run again what failed of it or was cancelled; returns the results (``client.retry``)."""
+        from nbq.choosing import again  # it knows this handle
+
+        return again(self._link, self)
 
     def __repr__(self) -> str:
         """Show id, task and, as of the last look, how far it is."""

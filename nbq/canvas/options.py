@@ -37,6 +37,7 @@ __all__ = [
     "instant",
     "listed",
     "merge",
+    "rate_per_s",
     "run_options",
 ]
 
@@ -254,7 +255,7 @@ def run_options(options: Mapping[str, Any]) -> Options:
         elif name in _SECONDS:
             fields[f"{name}_s"] = _seconds(name, value)
         elif name == "rate_limit":
-            fields[name] = _rate(value)
+            fields[name] = rate_per_s(value)
         elif name == "label":
             fields[name] = _label(value)
         else:
@@ -339,8 +340,12 @@ def _seconds(name: str, value: object) -> float:
     return float(value)
 
 
-def _rate(value: object) -> float | None:
-    """Return a rate limit as a number per second, or None for no limit."""
+def rate_per_s(value: object) -> float | None:
+    """Return a rate limit as a number per second, or None for no limit.
+
+    Raises:
+        InvalidSignature: It is no rate.
+    """
     per_s = None
     if isinstance(value, str) and (found := _RATE.fullmatch(value.strip())):
         per_s = float(found[1]) / _PERIODS[found[2]]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from nbq.core.model import NONE
+
 __all__ = [
     "Abort",
     "Action",
@@ -84,10 +86,14 @@ class Disown(Struct, frozen=True):
 
 
 class Discard(Struct, frozen=True):
-    """Delete these blobs and functions: the runs that named them are forgotten."""
+    """Delete these blobs and functions: the runs that named them are forgotten.
+
+    And the blocks that are stored for run ``run``, which is none.
+    """
 
     blobs: list[str]
     functions: list[bytes]
+    run: int = NONE
 
 
 class Copy(Struct, frozen=True, gc=False):
@@ -100,11 +106,15 @@ class Copy(Struct, frozen=True, gc=False):
 
 
 class Done(Struct, frozen=True):
-    """What somebody wanted done with many elements is done: with so many; ``runs`` were made."""
+    """What somebody wanted done with many elements is done: with so many; ``runs`` were made.
+
+    ``text`` says why not all of it was, if it was not.
+    """
 
     ticket: int
     count: int
     runs: list[bytes]
+    text: str = ""
 
 
 class Resize(Struct, frozen=True, gc=False):

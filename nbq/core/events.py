@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from nbq.core.model import NONE, BlobName, BlockMeta, EngineInfo, Graph, Index, State, Text
+from nbq.core.model import NONE, BlobName, BlockMeta, EngineInfo, Graph, Index, MaybeIndex, State, Text
 from nbq.core.timing import ScheduleSpec
 
 __all__ = [
@@ -92,6 +92,7 @@ class Chosen(Struct, frozen=True, array_like=True):
         label: The label given by ``label=``.
         states: In one of these states; of an element that is granted but not seen running, QUEUED.
         before_s: Of runs that were accepted before this, in Unix time.
+        node, lo, hi: Elements ``lo`` to ``hi - 1`` of this node of ``run``; NONE for all.
     """
 
     run: Annotated[bytes, Meta(max_length=16)] = b""
@@ -100,6 +101,9 @@ class Chosen(Struct, frozen=True, array_like=True):
     label: Annotated[str, Meta(max_length=200)] = ""
     states: Annotated[list[State], Meta(max_length=16)] = []
     before_s: float | None = None
+    node: MaybeIndex = NONE
+    lo: Index = 0
+    hi: Index = 0
 
 
 class Steering(Struct, frozen=True):
@@ -109,7 +113,7 @@ class Steering(Struct, frozen=True):
         ticket: Of the request, for the answer.
         chosen: Which.
         verb: ``cancel`` them; ``retry`` those that have failed, in new runs; ``priority``: those that have
-            not ended get another.
+            not ended get another, and with them all of the same node.
         salt: For the ids of new runs.
         owner: Whose the new runs are.
         priority: The new priority.

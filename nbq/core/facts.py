@@ -47,6 +47,8 @@ class Accepted(Struct, frozen=True, array_like=True, tag=1):
     blocks: list[BlockMeta]
     origin: Origin | None = None
     """What it was made from, if the hub made it."""
+    begin: bytes = b""
+    """For each element of node 0, WAITING or SKIPPED: those that are tried again. Empty for all."""
 
 
 class Leased(Struct, frozen=True, array_like=True, tag=2, gc=False):
@@ -209,11 +211,12 @@ class Forgotten(Struct, frozen=True, array_like=True, tag=7, gc=False):
 
 
 class Reprioritised(Struct, frozen=True, array_like=True, tag=12, gc=False):
-    """A node of a run has another priority."""
+    """A node of a run has another priority, or (``index``) one element of it."""
 
     run: int
     node: int
     priority: int
+    index: int = NONE
 
 
 class ScheduleSet(Struct, frozen=True, array_like=True, tag=13):

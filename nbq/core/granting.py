@@ -2,18 +2,21 @@
 
 Two sorts of work do not block the head of their queue. What is over the rate of its task is **parked**,
 by the task's name, until the next start is allowed: a token bucket for each name, over the whole cluster.
-What only some engines know is passed over while those have no room.
+What only some engines know is passed over while those have no room. Of a paused queue nothing is granted,
+and what engines have not started of it is asked back.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from itertools import islice
 
 from nbq.core.actions import Grant
 from nbq.core.decided import Decided
 from nbq.core.facts import Leased
 from nbq.core.fleet import HORIZON_S, Engine
-from nbq.core.model import NONE, Now, Options, State
+from nbq.core.model import NONE, Now, State
 from nbq.core.ready import ReadyQueue, ReadyRange
 from nbq.core.runs import Node, Run, spans
 
@@ -31,6 +34,9 @@ _COUNTED = 4096
 """How many ranges and elements are counted at most to see how much waits: as many as an engine has slots."""
 _RATES = 10_000
 _LOOKS = 10_000
+_RECALL_S = 1.0
+"""For so long after a queue was paused, what has not started of it is asked back; the rest runs by then."""
+_AGAIN_S = 0.1
 _LOOK_S = 0.05
 """How often to look at parked work that may start, while what was brought back of it waits for room."""
 
@@ -54,13 +60,19 @@ class _Rate:
         self.at_s, self.per_s = now_s, per_s
         return self.starts > 0
 
+    def lift(self) -> None:
+        """Let all that is parked go on at once, to be looked at anew."""
+        self.tokens = self.per_s = math.inf
+
     @property
     def starts(self) -> int:
         """Return how many starts are allowed."""
-        return int(self.tokens + 1e-9)
+        return _GRANTS if self.tokens == math.inf else int(self.tokens + 1e-9)
 
     def next_s(self, look_s: float) -> float:
         """Return when parked work may go on: ``look_s`` if it may now, but what came back waits for room."""
+        if self.tokens == math.inf:
+            return self.at_s
         return look_s if self.starts else self.at_s + (1.0 - self.tokens) / self.per_s
 
 
@@ -83,14 +95,47 @@ class Granting:
         self._looked_s = 0.0
         self._grants = _GRANTS
         """How many leases more may be granted in this turn."""
+        self._recalled: dict[str, float] = {}
+        """Until when what has not started is asked back, by queue."""
+        self._recall_s = 0.0
 
     def add(self, run: Run, node: Node, lo: int, hi: int, *, front: bool = False) -> None:
         """Queue elements."""
         node.state[lo:hi] = bytes([State.QUEUED]) * (hi - lo)
-        options = node.spec.options
-        queue = self._queue(options.queue)
+        queue = self._queue(node.spec.options.queue)
         queue.queued += hi - lo
-        queue.push(options.priority, ReadyRange(run.number, node.number, lo, hi), front=front)
+        parts = node.by_priority(lo, hi)
+        for priority, a, b in reversed(parts) if front else parts:
+            queue.push(priority, ReadyRange(run.number, node.number, a, b), front=front)
+
+    def raised(self, run: Run, node: Node, lo: int, hi: int) -> None:
+        """Take notice that elements have a higher priority than before.
+
+        What is queued of them is queued there too; the range that they were in before means them no more.
+        Each is in one at its priority or above, and ``_sort`` puts it right when that is reached.
+        """
+        for priority, a, b in node.by_priority(lo, hi):
+            at = node.state.find(State.QUEUED, a, b)
+            if at >= 0:
+                end = node.state.rfind(State.QUEUED, a, b) + 1
+                self._put(self.queues[node.spec.options.queue], run.number, node, priority, at, end)
+
+    def _put(self, queue: ReadyQueue, run: int, node: Node, priority: int, lo: int, hi: int) -> None:
+        """Queue elements at another priority; what was moved of a node shares a range there."""
+        moved = node.sparse.moved
+        item = moved.get(priority)
+        if item is None:
+            item = moved[priority] = ReadyRange(run, node.number, lo, hi)
+            queue.push(priority, item)
+        else:
+            item.lo, item.hi = min(item.lo, lo), max(item.hi, hi)
+
+    @staticmethod
+    def _drop_head(queue: ReadyQueue, node: Node | None) -> None:
+        """Remove the range that is next for good."""
+        if node is not None and node.own is not None and node.own.moved.get(queue.level) is queue.head():
+            del node.own.moved[queue.level]
+        queue.drop_head()
 
     def _queue(self, name: str) -> ReadyQueue:
         queue = self.queues.get(name)
@@ -119,7 +164,10 @@ class Granting:
         """Return after how many seconds there is more to grant; None if not by itself."""
         if not self._grants:
             return 0.0
-        return None if self._next_s is None else max(0.0, self._next_s - now.mono_s)
+        times = [
+            at_s for at_s in (self._next_s, self._recall_s if self._recalled else None) if at_s is not None
+        ]
+        return max(0.0, min(times) - now.mono_s) if times else None
 
     def dispatch(self, now: Now) -> None:
         """Grant what is ready to engines that have room."""
@@ -131,25 +179,20 @@ class Granting:
         self._next_s = min((r.next_s(look_s) for r in self._rates.values() if r.parked), default=None)
 
     def _dispatch(self, now: Now) -> None:
-        for queue in list(self.queues.values()):
+        for queue in [queue for name, queue in self.queues.items() if name not in self._ledger.paused]:
             passed: list[tuple[int, ReadyRange]] = []
-            while self._grants and (head := queue.head()) is not None and len(passed) < _PASSED_OVER:
-                run = self._ledger.runs.get(head.run)
-                node = run.nodes[head.node] if run is not None else None
-                at = node.state.find(State.QUEUED, head.lo, head.hi) if node is not None else NONE
-                if run is None or node is None or at < 0:
-                    queue.drop_head()
-                    continue
-                rate = node.spec.options.rate_limit
+            while self._grants and len(passed) < _PASSED_OVER and (found := self._next(queue)) is not None:
+                run, node, head, at = found
+                rate = self._ledger.rates.get(node.spec.task, node.spec.options.rate_limit)
                 if rate is not None and not self._may_start(node, rate, now):
-                    queue.drop_head()
                     self._park(queue, node, head)
+                    queue.drop_head()
                     continue
                 cost_s = self._ledger.fleet.cost_s(node.spec.function)
                 picked, choosy = self._pick(queue, node, max(cost_s, HORIZON_S) if rate else cost_s)
                 if picked is None and choosy:
+                    passed.append((queue.level, head))
                     queue.drop_head()
-                    passed.append((node.spec.options.priority, head))
                     continue
                 if picked is None:
                     break
@@ -160,9 +203,35 @@ class Granting:
                     self._rates[node.spec.task].tokens -= 1
                 self._grant(run, node, at, end, picked[0], cost_s, now)
                 if head.lo >= head.hi:
-                    queue.drop_head()
+                    self._drop_head(queue, node)
             for priority, item in reversed(passed):
                 queue.push(priority, item, front=True)
+
+    def _next(self, queue: ReadyQueue) -> tuple[Run, Node, ReadyRange, int] | None:
+        """Return the range that is next, all of one priority, and its first element that is queued."""
+        while (head := queue.head()) is not None:
+            run = self._ledger.runs.get(head.run)
+            node = run.nodes[head.node] if run is not None else None
+            at = node.state.find(State.QUEUED, head.lo, head.hi) if node is not None else NONE
+            if run is None or node is None or at < 0:
+                self._drop_head(queue, node)
+            elif (parts := node.by_priority(at, head.hi)) == [(queue.level, at, head.hi)]:
+                return run, node, head, at
+            else:
+                self._sort(queue, head, node, parts)
+        return None
+
+    def _sort(
+        self, queue: ReadyQueue, head: ReadyRange, node: Node, parts: list[tuple[int, int, int]]
+    ) -> None:
+        """Put parts of the range that is next where they belong by now; those above it are there already."""
+        level = queue.level
+        self._drop_head(queue, node)
+        for priority, lo, hi in reversed(parts):
+            if priority == level:
+                queue.push(priority, ReadyRange(head.run, head.node, lo, hi), front=True)
+            elif priority < level:
+                self._put(queue, head.run, node, priority, lo, hi)
 
     def _pick(self, queue: ReadyQueue, node: Node, cost_s: float) -> tuple[tuple[Engine, int] | None, bool]:
         """Return an engine and its room, or None; and whether others may have room for other work."""
@@ -243,7 +312,7 @@ class Granting:
         parked = self._rates[node.spec.task].parked
         if queue.name not in parked:
             parked[queue.name] = ReadyQueue(queue.name)
-        parked[queue.name].push(node.spec.options.priority, item)
+        parked[queue.name].push(queue.level, item)
 
     def _unpark(self, now: Now) -> None:
         """Bring back as many ranges as may start; those whose time has not come are parked again."""
@@ -251,20 +320,54 @@ class Granting:
         for rate in self._rates.values():
             if not rate.parked:
                 continue
-            rate.refill(rate.per_s, now.mono_s)
+            if rate.per_s != math.inf:
+                rate.refill(rate.per_s, now.mono_s)
             for name, parked in list(rate.parked.items()):
-                for options, item in reversed(self._living(parked, min(max(1, rate.starts), _GRANTS))):
-                    self.queues[name].push(options.priority, item, front=True)
+                for priority, item in reversed(self._living(parked, min(max(1, rate.starts), _GRANTS))):
+                    self.queues[name].push(priority, item, front=True)
                 if parked.head() is None:
                     del rate.parked[name]
 
-    def _living(self, parked: ReadyQueue, count: int) -> list[tuple[Options, ReadyRange]]:
-        """Take out up to so many ranges, and all that was cancelled before them."""
-        found: list[tuple[Options, ReadyRange]] = []
-        while len(found) < count and (head := parked.head()) is not None:
+    def _living(self, parked: ReadyQueue, count: int) -> list[tuple[int, ReadyRange]]:
+        """Take out up to so many ranges, and all that was cancelled or moved before them."""
+        found: list[tuple[int, ReadyRange]] = []
+        while len(found) < count and (next_ := self._next(parked)) is not None:
+            found.append((parked.level, next_[2]))
             parked.drop_head()
-            run = self._ledger.runs.get(head.run)
-            node = run.nodes[head.node] if run is not None else None
-            if node is not None and node.state.find(State.QUEUED, head.lo, head.hi) >= 0:
-                found.append((node.spec.options, head))
         return found
+
+    # -------------------------------------------------------------- steering
+
+    def paused(self, queue: str, now: Now) -> None:
+        """Ask back what has not started of a queue of which nothing is granted any more."""
+        self._recalled[queue] = now.mono_s + _RECALL_S
+        self._recall_s = now.mono_s
+
+    def resumed(self, queue: str) -> None:
+        """Ask nothing more back of a queue."""
+        self._recalled.pop(queue, None)
+
+    def rate_set(self, task: str) -> None:
+        """Let what waits for the rate of a task be looked at anew."""
+        rate = self._rates.get(task)
+        if rate is not None:
+            rate.lift()
+            self._next_s = -math.inf
+
+    def recalls(self, now: Now) -> Iterator[tuple[Engine, int]]:
+        """Yield engines that hold what may not have started of paused queues, and how many to ask for.
+
+        An engine chooses what it gives back, so it is asked for all; of other queues it gets it again.
+        """
+        if not self._recalled or now.mono_s < self._recall_s:
+            return
+        self._recall_s = now.mono_s + _AGAIN_S
+        for engine in list(self._ledger.fleet.engines.values()):
+            leases = [(lease, lease.run.nodes[lease.node]) for lease in engine.leases.values()]
+            if any(
+                node.spec.options.queue in self._recalled
+                and node.state.find(State.LEASED, lease.lo, lease.hi) >= 0
+                for lease, node in leases
+            ):
+                yield engine, engine.count
+        self._recalled = {name: until_s for name, until_s in self._recalled.items() if until_s > now.mono_s}

@@ -93,8 +93,10 @@ class Ledger:
                 self.numbered[fact.run].state = fact.state
             case f.ScheduleRemoved():
                 self._remove_schedule(self.numbered[fact.run])
-            case f.Reprioritised() | f.Steered():
-                raise NotImplementedError
+            case f.Reprioritised():
+                self.runs[fact.run].nodes[fact.node].reprioritise(fact)
+            case f.Steered():
+                self.paused, self.rates = frozenset(fact.paused), dict(fact.rates)
             case _:
                 assert_never(fact)
 

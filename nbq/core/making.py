@@ -37,6 +37,8 @@ class Making:
         blocks: list[BlockMeta],
         sources: Sequence[tuple[int, int]],
         now: Now,
+        number: int = NONE,
+        begin: bytes = b"",
     ) -> Run:
         """Make a run of a template, or return the one that was made of it with the same salt.
 
@@ -47,16 +49,19 @@ class Making:
             blocks: Its argument blocks; their elements stand where they stood when they were sealed.
             sources: Where each of them is stored: the number of a run or schedule, and of a block of it.
             now: The time.
+            number: The number that was reserved for it, if its blocks are stored under that already.
+            begin: How the elements of its first node begin (``Accepted.begin``).
         """
         run_id = made_id(origin.template, origin.salt)
         made = self._ledger.by_id.get(run_id)
         if made is not None:
             return made
-        number = self._ledger.reserve()
-        self._decided.emit(Accepted(number, run_id, owner, now.wall_s, graph, blocks, origin))
-        for place, (block, (of_run, of_block)) in enumerate(zip(blocks, sources, strict=True)):
-            if not block.blob:
-                self._decided.act(Copy(number, place, of_run, of_block))
+        stored = number != NONE
+        number = number if stored else self._ledger.reserve()
+        self._decided.emit(Accepted(number, run_id, owner, now.wall_s, graph, blocks, origin, begin))
+        for place, block in enumerate(blocks):
+            if not stored and not block.blob:
+                self._decided.act(Copy(number, place, *sources[place]))
         run = self._ledger.runs[number]
         self.begin(run)
         return run

@@ -402,7 +402,7 @@ def queues(scheduler: Scheduler) -> list[QueueView]:
     for lease in scheduler.ledger.leases.values():
         name = lease.run.nodes[lease.node].spec.options.queue
         leased[name] = leased.get(name, 0) + lease.open.bit_count()
-    names = dict.fromkeys([*scheduler.queues, *leased])
+    names = dict.fromkeys([*scheduler.queues, *leased, *scheduler.ledger.paused])
     for engine in fleet.engines.values():
         if engine.info is not None:
             names.update(dict.fromkeys(engine.info.queues))
@@ -410,5 +410,7 @@ def queues(scheduler: Scheduler) -> list[QueueView]:
     for name in sorted(names):
         queue = scheduler.queues.get(name)
         queued, scheduled = (queue.queued, queue.scheduled + queue.again) if queue is not None else (0, 0)
-        rows.append(QueueView(name, queued, leased.get(name, 0), fleet.serving(name), scheduled=scheduled))
+        paused = name in scheduler.ledger.paused
+        serving = fleet.serving(name)
+        rows.append(QueueView(name, queued, leased.get(name, 0), serving, paused, scheduled))
     return rows

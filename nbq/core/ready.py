@@ -70,6 +70,11 @@ class ReadyQueue:
             for item in self._levels[-order]:
                 yield -order, item
 
+    @property
+    def level(self) -> int:
+        """Return the priority of the range that is next."""
+        return -self._order[0]
+
     def drop_head(self) -> None:
         """Remove the range that is next."""
         self._levels[-self._order[0]].popleft()

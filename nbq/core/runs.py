@@ -15,8 +15,9 @@ from collections.abc import Collection, Iterator
 
 from msgspec.structs import replace
 
-from nbq.core.facts import Accepted, Became, Deferred, End, Ended, Extended, Inherited, Settled
+from nbq.core.facts import Accepted, Became, Deferred, End, Ended, Extended, Inherited, Reprioritised, Settled
 from nbq.core.model import NONE, BlockMeta, Graph, Item, Many, Nested, NodeSpec, On, Slice, State
+from nbq.core.sparse import Own, Replacement
 
 __all__ = ["Cause", "Lease", "List", "Node", "Own", "Replacement", "Run", "spans", "states_of", "within"]
 
@@ -124,40 +125,6 @@ class Lease:
         return closed
 
 
-class Replacement:
-    """What an element was replaced by: a value, and the nodes of the canvas that gives it."""
-
-    __slots__ = ("first", "stop", "value")
-
-    def __init__(self, value: Slice | Nested, first: int, stop: int) -> None:
-        self.value = value
-        self.first = first
-        self.stop = stop
-
-
-class Own:
-    """What single elements of a node have of their own, by index."""
-
-    __slots__ = ("args", "deaths", "due", "losses", "notes", "replaced", "retries", "stands_for")
-
-    def __init__(self) -> None:
-        self.deaths: dict[int, int] = {}
-        """How often a slot died while it ran an element."""
-        self.losses: dict[int, int] = {}
-        """How often a lease of an element came to nothing."""
-        self.retries: dict[int, int] = {}
-        """How often it asked for another attempt."""
-        self.due: dict[int, Deferred] = {}
-        """When its next attempt is."""
-        self.args: dict[int, Deferred] = {}
-        """Which block holds its arguments, if others than at first."""
-        self.replaced: dict[int, Replacement] = {}
-        self.stands_for: dict[int, tuple[int, int]] = {}
-        """Node and index of the element that ends as this one does."""
-        self.notes: dict[int, tuple[str, bytes]] = {}
-        """State and value that it shows while it runs; not durable."""
-
-
 class Node:
     """One array of a run.
 
@@ -193,6 +160,11 @@ class Node:
         self.parent: Kin | None = None
         self.root: Kin = (number, NONE)
         self._index: list[tuple[int, int]] = []
+
+    def begin(self, states: bytes) -> None:
+        """Let its elements begin in these states; empty for WAITING."""
+        self.state[: len(states)] = states
+        self.left -= states.count(State.SKIPPED)
 
     @property
     def sparse(self) -> Own:
@@ -235,6 +207,33 @@ class Node:
         own = self.own
         return 1 if own is None else 1 + own.losses.get(index, 0) + own.retries.get(index, 0)
 
+    def priority(self, index: int) -> int:
+        """Return the priority of an element."""
+        base = self.spec.options.priority
+        return base if self.own is None else self.own.priorities.get(index, base)
+
+    def by_priority(self, lo: int, hi: int) -> list[tuple[int, int, int]]:
+        """Return priorities, and the ranges of elements that have them, in order."""
+        base, own = self.spec.options.priority, self.own
+        if own is None or not own.priorities:
+            return [(base, lo, hi)]
+        parts: list[tuple[int, int, int]] = []
+        for index in within(own.priorities, lo, hi):
+            if lo < index:
+                parts.append((base, lo, index))
+            parts.append((own.priorities[index], index, index + 1))
+            lo = index + 1
+        return parts + ([(base, lo, hi)] if lo < hi else [])
+
+    def reprioritise(self, fact: Reprioritised) -> None:
+        """Give an element, or all of them, another priority."""
+        if fact.index != NONE:
+            self.sparse.priorities[fact.index] = fact.priority
+            return
+        self.spec = replace(self.spec, options=replace(self.spec.options, priority=fact.priority))
+        if self.own is not None:
+            self.own.priorities.clear()
+
     def retries(self, index: int) -> int:
         """Return how often an element has asked for another attempt."""
         return 0 if self.own is None else self.own.retries.get(index, 0)
@@ -273,8 +272,8 @@ class Run:
 
     __slots__ = (
         "added", "at_s", "bad", "began_s", "blocks", "dropped", "finished_s", "functions", "graph", "id",
-        "leases", "left", "lists", "next_block", "nodes", "number", "origin", "owner", "size", "skipped",
-        "weight",
+        "leases", "left", "lists", "next_block", "nodes", "number", "origin", "owner", "planned", "size",
+        "skipped", "weight",
     )  # fmt: skip
 
     def __init__(self, fact: Accepted) -> None:
@@ -284,6 +283,8 @@ class Run:
         self.at_s = fact.at_s
         self.origin = fact.origin
         self.graph: Graph = fact.graph
+        self.planned: Graph = fact.graph
+        """As it was accepted, without what was added to it."""
         self.blocks: list[BlockMeta] = fact.blocks
         self.added: dict[int, BlockMeta] | None = None
         """Argument blocks of canvases that were added to it, by number."""
@@ -293,10 +294,11 @@ class Run:
         self.nodes = [Node(number, spec) for number, spec in enumerate(fact.graph.nodes)]
         self.lists = [List(_count(items)) for items in fact.graph.lists]
         self.size = sum(node.spec.size for node in self.nodes)
-        self.left = self.size
+        self.nodes[0].begin(fact.begin)
+        self.left = sum(node.left for node in self.nodes)
         self.bad = 0
         """Elements that ended without success."""
-        self.skipped = 0
+        self.skipped = self.size - self.left
         """Links and errbacks that were not called for."""
         self.began_s = 0.0
         """When the first of it was granted, by this hub; not durable."""

@@ -59,6 +59,7 @@ from nbq.core.model import NONE, Now, State
 from nbq.core.outcomes import Outcomes
 from nbq.core.runs import Lease, Node, Run, spans
 from nbq.core.scaling import Scaling
+from nbq.core.steering import Helm
 
 __all__ = ["Limits", "Scheduler"]
 
@@ -113,6 +114,7 @@ class Scheduler:
         self._following = Following(self._decided, self._granting, self._ending, self._deadlines)
         self._making = Making(self._decided, self._deadlines)
         elements = self.limits.elements
+        self._helm = Helm(self._decided, self._granting, self._ending, self._making, elements)
         self._outcomes = Outcomes(self._decided, self._ending, self._making.watch_expiry, elements)
         retention_s = self.limits.retention_s
         self.firing = Firing(self._decided, self._making, self._ending, zone, elements, retention_s)
@@ -163,7 +165,7 @@ class Scheduler:
             case SchedulePut() | ScheduleChanged():
                 self.firing.take(event, now)
             case Steering() | QueueSteered() | RateSet():
-                raise NotImplementedError
+                self._helm.take(event, now)
             case _:
                 assert_never(event)
         self._following.settle(now)
@@ -200,7 +202,7 @@ class Scheduler:
 
     def wait_s(self, now: Now) -> float:
         """Return for how many seconds nothing will happen by itself."""
-        if self.ledger.wakes:
+        if self.ledger.wakes or self._helm.busy:
             return 0.0
         wait = self._deadlines.wait_s(now)
         for other in (self._granting.wait_s(now), self.firing.wait_s(now), self._scaling.wait_s(now)):
@@ -477,6 +479,7 @@ class Scheduler:
                 self._ending.revoke(run, node, lo, hi, "expired", "expired", now, held=False)
         self.firing.tick(now)
         self._retain(now)
+        self._helm.go(now)
         self._following.settle(now)
         self._granting.dispatch(now)
         for engine, count in self.ledger.fleet.recalls(now, _RECALL_PATIENCE_S):
@@ -484,6 +487,8 @@ class Scheduler:
         if self._scaling.is_due(now):
             for demand in self._scaling.look(self._granting.unserved(), now):
                 self._decided.act(demand)
+        for engine, count in self._granting.recalls(now):
+            self._decided.act(Recall(engine.id, count))
 
     def _look_after(self, number: bytes, now: Now) -> None:
         engine = self.ledger.fleet.engines.get(number)

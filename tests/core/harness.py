@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from nbq.core import facts as f
-from nbq.core.actions import Action, Grant
-from nbq.core.events import EngineJoined, Event, Outcome, Reported, Submitted, Ticked
+from nbq.core.actions import Action, Done, Grant
+from nbq.core.events import Chosen, EngineJoined, Event, Outcome, Reported, Steering, Submitted, Ticked
 from nbq.core.model import (
     NONE,
     BlockMeta,
@@ -27,7 +27,7 @@ from nbq.core.model import (
     Slice,
     State,
 )
-from nbq.core.runs import Own, Run
+from nbq.core.runs import Node, Own, Run
 from nbq.core.scheduler import Limits, Scheduler
 
 LETTERS = {
@@ -84,6 +84,7 @@ class Rig:
         self.wall_s = WALL_S
         self.facts: list[f.Fact] = []
         self._runs = 0
+        self.ticket = 0
 
     @property
     def now(self) -> Now:
@@ -146,6 +147,29 @@ class Rig:
     def report(self, grant: Grant, *outcomes: Outcome) -> tuple[list[f.Fact], list[Action]]:
         """Let an engine report outcomes of a grant: that all of it succeeded, unless told."""
         return self.send(Reported(grant.engine, list(outcomes or [done(grant)])))
+
+    def finish(self, states: str = "") -> None:
+        """Let all engines end at once all they are granted: each lease in these states, by its elements.
+
+        ``states`` has a letter for every element of a node; none means that all succeed.
+        """
+        while grants := self.grants():
+            for grant in grants:
+                self.report(grant, done(grant, states=states[grant.lo : grant.hi]))
+
+    def steer(self, verb: Literal["cancel", "retry", "priority"], **fields: Any) -> Done:
+        """Have something done with the elements that are chosen, to its end; return what came of it."""
+        names = ("salt", "owner", "priority")
+        own = {name: fields.pop(name) for name in names if name in fields}
+        self.ticket += 1
+        _, actions = self.send(Steering(self.ticket, Chosen(**fields), verb, **own))
+        assert actions == []
+        for _ in range(1000):
+            for action in self.tick():
+                if isinstance(action, Done):
+                    assert action.ticket == self.ticket
+                    return action
+        raise AssertionError("it is never done")
 
     def work(self, count: int = 100) -> list[tuple[int, int, int]]:
         """Let all engines succeed at once in all they are granted; return (node, lo, hi) in order."""
@@ -216,6 +240,7 @@ def durable(scheduler: Scheduler) -> dict[str, Any]:
                 part.root,
                 part.aside,
                 part.scope,
+                part.spec,
             )
             for part in run.nodes
         ]
@@ -237,6 +262,8 @@ def durable(scheduler: Scheduler) -> dict[str, Any]:
     return {
         "runs": runs,
         "given": ledger.given,
+        "paused": ledger.paused,
+        "rates": ledger.rates,
         "left": ledger.left,
         "weight": ledger.weight,
         "kept": ledger.kept,
@@ -249,7 +276,8 @@ def tables(own: Own | None) -> tuple[object, ...]:
     """Return what is durable of what elements have of their own."""
     own = Own() if own is None else own
     replaced = {at: (r.value, r.first, r.stop) for at, r in own.replaced.items()}
-    return own.deaths, own.losses, own.retries, own.due, own.args, replaced, own.stands_for
+    priorities = own.priorities
+    return own.deaths, own.losses, own.retries, own.due, own.args, replaced, own.stands_for, priorities
 
 
 def check_counters(scheduler: Scheduler) -> None:
@@ -303,7 +331,10 @@ def _check_run(run: Run) -> None:
         ended = sum(part.state.count(state) for state in ENDED)
         assert part.left == part.spec.size - ended
         covered = [index for fact in part.covering(0, part.spec.size) for index in range(fact.lo, fact.hi)]
-        assert covered == [index for index, state in enumerate(part.state) if state in ENDED]
+        assert set(covered) == {index for index, state in enumerate(part.state) if state in ENDED} - set(
+            _never_meant(run, part)
+        )
+        assert covered == sorted(set(covered))
         open_ = [
             index
             for lease in run.leases.values()
@@ -321,6 +352,14 @@ def _check_run(run: Run) -> None:
         assert run.lists[number].left == values.count(None)
         bad = any(_is_bad(run, item) for item in items)
         assert (run.lists[number].cause is not None) == bad
+
+
+def _never_meant(run: Run, part: Node) -> list[int]:
+    """Return the elements that began as skipped ones: of those that are tried again, a run has only some."""
+    if run.origin is None or part.number:
+        return []
+    ended = {index for fact in part.ends for index in range(fact.lo, fact.hi)}
+    return [i for i, state in enumerate(part.state) if state == State.SKIPPED and i not in ended]
 
 
 def _members(run: Run, item: Item) -> list[bool | None]:

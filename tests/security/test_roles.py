@@ -9,7 +9,7 @@ import pytest
 
 from nbq import hub as module
 from nbq import wire
-from nbq.core.events import Outcome
+from nbq.core.events import Chosen, Outcome
 from nbq.core.timing import Every, ScheduleSpec
 from tests.security.loopback import BLOCK, ENGINE, FUNCTION, GRAPH, ROLES, RUN, Memory
 from tests.wire.samples import TO_HUB
@@ -46,13 +46,16 @@ ONE_OF_EACH: dict[type, Any] = {
     wire.ChangeSchedule: wire.ChangeSchedule(5, "nightly", "remove", bytes(16)),
     wire.SteerEngine: wire.SteerEngine(5, "", "drain"),
     wire.Resized: wire.Resized(1000),
+    wire.Steer: wire.Steer(5, Chosen(), "cancel", bytes(16)),
+    wire.SteerQueue: wire.SteerQueue(5, "default", "pause"),
+    wire.SetRate: wire.SetRate(5, "t", 1.0),
 }
 
 ALLOWED = {
     "client": {
         wire.Ping, wire.PutFunctions, wire.Stage, wire.Submit, wire.Watch, wire.Unwatch, wire.Cancel,
         wire.Forget, wire.Ask, wire.Upload, wire.Fetch, wire.Leaving, wire.Abort, wire.Save, wire.Follow,
-        wire.PutSchedule, wire.ChangeSchedule, wire.SteerEngine,
+        wire.PutSchedule, wire.ChangeSchedule, wire.SteerEngine, wire.Steer, wire.SteerQueue, wire.SetRate,
     },
     "engine": {
         wire.Ping, wire.Report, wire.GaveBack, wire.Began, wire.SlotDied, wire.Beat, wire.NeedFunctions,
