@@ -100,6 +100,7 @@ class Chronicle:
             f.ScheduleSet: self._schedule_set,
             f.ScheduleRemoved: self._schedule_removed,
             f.ScheduleMoved: self._schedule_moved,
+            f.Steered: self._steered,
         }
         """What takes note of a fact that is about to be applied."""
 
@@ -211,6 +212,11 @@ class Chronicle:
             self._rare("schedule-changed", schedule.name, "paused" if after.paused else "resumed")
         if after.finished_s is not None and before.finished_s is None:
             self._rare("schedule-changed", schedule.name, "finished: it fires no more")
+
+    def _steered(self, fact: f.Steered) -> None:
+        before, after = self._ledger.paused, set(fact.paused)
+        for queue in sorted(after ^ before):
+            self._rare("queue-paused" if queue in after else "queue-resumed", queue, "", queue=queue)
 
     def _rare(
         self, kind: HappeningKind, own: str, text: str, *, engine: str = "", queue: str = "", run: str = ""
