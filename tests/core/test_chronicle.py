@@ -15,6 +15,7 @@ from nbq.core.events import (
     ForgetAsked,
     Noted,
     Outcome,
+    QueueSteered,
     ScheduleChanged,
     SchedulePut,
     SlotDied,
@@ -243,6 +244,16 @@ def test_a_fire_time_that_finds_a_run_is_skipped_or_waits() -> None:
     assert told(rig, last) == [
         ("schedule-missed", "skips", 1, "", f"{at}, skipped: a run has not ended"),
         ("schedule-changed", "waits", 1, "", f"{at}, waits for the end of a run"),
+    ]
+
+
+def test_queues_that_are_paused_and_resumed_are_told_of_once() -> None:
+    rig = Rig()
+    for paused in (True, True, False):
+        rig.send(QueueSteered("slow", paused))
+    assert told(rig, queue="slow") == [
+        ("queue-paused", "slow", 1, "", ""),
+        ("queue-resumed", "slow", 1, "", ""),
     ]
 
 
