@@ -97,3 +97,37 @@ def test_a_worn_process_is_given_nothing_until_another_has_its_place() -> None:
     assert (runs(made), made.is_spent(0), made.is_idle(0)) == ([], True, True)
     made.slot_up(0)
     assert (runs(made), made.is_spent(0)) == ([(0, 1)], False)
+
+
+def test_slots_that_are_too_many_end_what_they_run_and_are_given_nothing() -> None:
+    made = roster(3, 5)
+    assert runs(made) == [(0, 0), (1, 1), (2, 2)]
+    made.resize(1)
+    assert (made.count, made.is_spent(0), made.is_spent(1), made.is_spent(2)) == (1, False, True, True)
+    end(made, 0, 0)
+    end(made, 1, 1)
+    assert runs(made) == []  # one still runs in a slot too many, and no more may
+    end(made, 2, 2)
+    assert runs(made) == [(0, 3)]
+
+
+def test_what_a_slot_too_many_has_not_started_is_taken_back() -> None:
+    made = roster(2, 40)
+    made.learn(bytes(16), 0.0001)
+    for slot, index in runs(made):
+        end(made, slot, index)
+    runs(made)
+    made.resize(1)
+    assert made.orders == [TakeBack(1)]
+
+
+def test_slots_that_are_needed_again_go_on_and_new_ones_begin_when_they_are_up() -> None:
+    made = roster(2, 6)
+    runs(made)
+    made.resize(1)
+    made.resize(3)
+    assert [made.is_spent(number) for number in range(3)] == [False] * 3
+    end(made, 1, 1)
+    assert runs(made) == [(1, 2)]
+    made.slot_up(2)
+    assert runs(made) == [(2, 3)]

@@ -161,3 +161,27 @@ def test_an_element_is_told_to_end_by_itself_once_it_runs(session: EngineSession
     assert session.orders == [Abort(0, 5, 0)]
     session.slot_runs(0, (5, 1), 0.3)
     assert session.orders == [Abort(0, 5, 0), Abort(0, 5, 1)]
+
+
+def test_slots_are_scaled_to_a_number_or_between_bounds(session: EngineSession) -> None:
+    session.receive(wire.Order("scale", 3), 0.0)
+    session.receive(wire.Order("scale", 0, 4, 8), 0.0)
+    session.receive(wire.Order("scale", 6, 4, 8), 0.0)
+    session.receive(wire.Order("scale", 9, 4, 8), 0.0)
+    session.receive(wire.Order("scale", 7, 2, 9), 0.0)  # its bounds are others by now
+    session.receive(wire.Order("scale", 5), 0.0)
+    session.receive(wire.Order("scale", 6, 4, 8), 0.0)  # it has none any more
+    session.receive(wire.Order("scale", 0, 1, 2), 0.0)
+    assert sent(session) == [
+        wire.Resized(3), wire.Resized(4, 4, 8), wire.Resized(6, 4, 8), wire.Resized(8, 4, 8), wire.Resized(5),
+        wire.Resized(2, 1, 2),
+    ]  # fmt: skip
+    assert session.roster.count == 2
+
+
+def test_who_connects_again_says_how_many_slots_there_are_now(session: EngineSession) -> None:
+    session.connected = False
+    session.receive(wire.Order("scale", 0, 2, 4), 0.0)
+    assert sent(session) == []
+    hello = session.hello(1.0)
+    assert hello.engine == EngineInfo("e", "h", 1, 2, ["default"], least=2, most=4)
