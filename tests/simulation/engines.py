@@ -308,6 +308,8 @@ class EngineActor(PeerActor):
             if isinstance(message, wire.Welcome):
                 session.fetch = not message.blobs
             session.receive(message, now_s)
+            if isinstance(message, wire.Order):
+                self._resized()
             if session.denied is not None:
                 raise Violation("denied", session.denied.text)
         for number, slot in enumerate(self.slots):
@@ -387,8 +389,13 @@ class EngineActor(PeerActor):
     def _watch_slots(self, now_s: float) -> None:
         for number, slot in enumerate(self.slots):
             if slot is None:
-                if now_s >= self._start_at_s[number]:
+                if number < self.session.roster.count and now_s >= self._start_at_s[number]:
                     self.slots[number] = Slot(self, number)
+                continue
+            if number >= self.session.roster.count and not slot.dead and self.session.roster.is_idle(number):
+                slot.dead = True
+                self.slots[number] = None
+                self.session.slot_down(number, 0, -1, "", now_s)
                 continue
             self.session.slot_runs(number, slot.running, now_s)
             if slot.overdue():
@@ -422,6 +429,21 @@ class EngineActor(PeerActor):
         """Return whether it is connected and has nothing to do, or has gone."""
         session = self.session
         return not self.alive or (session.connected and session.idle and not session.busy)
+
+    def scale(self, slots: int, least: int, most: int) -> None:
+        """Be told by somebody to have other slots."""
+        self.inbox.append(wire.Order("scale", slots, least, most))
+        self.wake(self.world.now_s)
+
+    def _resized(self) -> None:
+        """Have places for all slots (``Slots.resized``)."""
+        while len(self.slots) < self.session.roster.count:
+            self.slots.append(None)
+            self._start_at_s.append(0.0)
+        for number, slot in enumerate(self.slots[self.session.roster.count :], self.session.roster.count):
+            if slot is not None and not slot.ready:
+                slot.dead = True
+                self.slots[number] = None
 
     def drain(self) -> None:
         """SIGTERM."""

@@ -327,7 +327,7 @@ class World:
             return
         faults = (
             self._kill_hub, self._kill_hub, self._kill_engine, self._kill_client, self._kill_slot,
-            self._drain, self._set_clock, self._cut, self._break, self._pause_hub,
+            self._drain, self._scale, self._set_clock, self._cut, self._break, self._pause_hub,
         )  # fmt: skip
         fault = self.rng.choice(faults)
         self.say(fault.__name__)
@@ -347,6 +347,11 @@ class World:
     def _drain(self) -> None:
         self.rng.choice(self.engines).drain()
         self.after(self.rng.random() * 2, self._new_engine)
+
+    def _scale(self) -> None:
+        """Let an engine have other slots, or bounds between which the hub scales it."""
+        least, most = self.rng.choice(((0, 0), (1, 4)))
+        self.rng.choice(self.engines).scale(0 if most else self.rng.randint(1, 4), least, most)
 
     def _kill_client(self) -> None:
         old = self.rng.choice(self.clients)
