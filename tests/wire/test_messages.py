@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nbq import wire
+from nbq import operations, wire
 from nbq.core.model import Graph, Many, NodeSpec, Slice
 from nbq.errors import ProtocolError
 from tests.wire.samples import TO_HUB, TO_PEER, instances, to_hub, to_peer
@@ -55,7 +55,7 @@ def test_the_unions_hold_every_message_class() -> None:
         for kind in vars(wire).values()
         if inspect.isclass(kind)
         and issubclass(kind, msgspec.Struct)
-        and kind.__module__ == wire.__name__
+        and kind.__module__ in (wire.__name__, operations.__name__)
         and kind.__struct_config__.tag is not None
     }
     assert tagged == set(TO_HUB) | set(TO_PEER)
