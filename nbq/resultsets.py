@@ -18,8 +18,8 @@ import msgspec
 from nbq import walks
 from nbq.callbacks import future_of
 from nbq.canvas.tree import Branch, parent_of, tree_of
-from nbq.core.ids import parse_id
-from nbq.core.model import NONE, Nested, Slice, State
+from nbq.core.ids import names_group
+from nbq.core.model import Nested, Slice, State
 from nbq.current import current_client
 from nbq.ends import Ends
 from nbq.errors import PayloadTooLarge, UnknownResult, UsageError, WaitTimeout
@@ -29,7 +29,6 @@ from nbq.results import ENDED, AsyncResult, Finder, check_waiting, handle, made_
 from nbq.waits import while_pending
 
 if TYPE_CHECKING:
-    from nbq.choosing import Retried
     from nbq.link import Link
 
 __all__ = ["GroupResult", "MapResult", "ResultSet", "result_from_tuple"]
@@ -379,7 +378,7 @@ class ResultSet:
 
     revoke = cancel
 
-    def retry(self) -> Retried:
+    def retry(self) -> Any:
         """Run again what failed or was cancelled (``client.retry``); returns the new results."""
         from nbq.choosing import again  # it knows this handle
 
@@ -591,7 +590,7 @@ def result_from_tuple(value: Any) -> Any:
 def _from_tuple(finder: Finder, value: Any, depth: int) -> Any:
     match value:
         case ((str(own), None | tuple() | list() as parent), None | tuple() | list() as members):
-            if members is None or _is_of_run(own):
+            if members is None or names_group(own):
                 return finder.one(own)  # the hub knows what it follows
             if depth > DEPTH_LIMIT:
                 raise UsageError(f"results are nested more than {DEPTH_LIMIT} deep")
@@ -599,9 +598,3 @@ def _from_tuple(finder: Finder, value: Any, depth: int) -> Any:
             made._parent = parent
             return made
     raise UsageError("a result as a tuple is ((id, parent), members): see as_tuple()")
-
-
-def _is_of_run(own: str) -> bool:
-    """Return whether an id is that of a group of a run."""
-    parsed = parse_id(own)
-    return parsed[1] == NONE if parsed is not None else "-list-" in own

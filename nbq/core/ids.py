@@ -10,7 +10,16 @@ from hashlib import blake2b
 
 from nbq.core.model import NONE
 
-__all__ = ["element_text", "fire_salt", "list_text", "made_id", "parse_id", "parse_list_id", "run_text"]
+__all__ = [
+    "element_text",
+    "fire_salt",
+    "list_text",
+    "made_id",
+    "names_group",
+    "parse_id",
+    "parse_list_id",
+    "run_text",
+]
 
 _LIST_ID = re.compile(r"([0-9a-f]{32})-list-(0|[1-9][0-9]{0,9})")
 _ID = re.compile(r"([0-9a-f]{32})(?:-(0|[1-9][0-9]{0,9})-(0|[1-9][0-9]{0,9}))?")
@@ -49,6 +58,12 @@ def parse_list_id(text: str) -> tuple[bytes, int] | None:
     """Return run and list that the id of a group names, or None if it is not of such a form."""
     match = _LIST_ID.fullmatch(text)
     return None if match is None else (bytes.fromhex(match[1]), int(match[2]))
+
+
+def names_group(text: str) -> bool:
+    """Return whether an id is that of a group of a run."""
+    parsed = parse_id(text)
+    return parsed[1] == NONE if parsed is not None else parse_list_id(text) is not None
 
 
 def made_id(template: bytes, salt: bytes) -> bytes:

@@ -168,7 +168,7 @@ THIRD_PARTY = {
 # All of the standard library that the pure packages use: no sockets, clocks, threads, randomness, logging,
 # environment or files.
 PURE = frozenset(
-    "__future__ bisect collections dataclasses datetime enum hashlib heapq html math re reprlib"
+    "__future__ bisect collections dataclasses datetime enum hashlib heapq html itertools math re reprlib"
     " typing".split()
 )
 CLOCKS = {"now", "utcnow", "today"}
