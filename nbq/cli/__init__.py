@@ -22,6 +22,7 @@ from nbq.cli.look import explain, result, runs, status, tasks
 from nbq.cli.schedule import schedule
 from nbq.cli.serve import engine, hub
 from nbq.cli.show import escaped, print_json
+from nbq.cli.top import top
 from nbq.cli.web import web
 from nbq.errors import HubError, NbqError, Refused, UnknownResult, UsageError
 from nbq.version import __version__
@@ -51,6 +52,7 @@ for command in (
     engine,
     engines,
     status,
+    top,
     tasks,
     runs,
     explain,

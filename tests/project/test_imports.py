@@ -131,6 +131,7 @@ LAYERS = {
     "web.access": "",
     "web.state": "core.* errors schedules",
     "web.*": "client core.* errors results schedules settings web.* wire zones",
+    "top": "cli.* client core.* errors",
     # What users reach all of it by.
     "": "*",
     "__main__": "cli.*",
@@ -158,7 +159,8 @@ THIRD_PARTY = {
     "pytest": "testing",
     "tzdata": "zones",
     "click": "cli.*",
-    "rich": "cli.* demo.*",
+    "rich": "cli.* demo.* top",
+    "textual": "top",
     "IPython": "magics widgets.*",
     "ipywidgets": "widgets.*",
     "tornado": "web.*",
