@@ -66,6 +66,9 @@ class Top(App[None]):
     #head { height: 3; padding: 0 1; }
     #figures { width: 1fr; }
     #rates { width: 40; height: 3; }
+    Screen { overflow: hidden; }
+    TabbedContent { height: 1fr; }
+    TabPane { padding: 0; }
     #said { height: auto; padding: 0 1; color: $warning; }
     DataTable { height: 1fr; }
     """

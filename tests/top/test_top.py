@@ -61,6 +61,8 @@ def test_runs_engines_and_queues_are_shown(client: nbq.Client) -> None:
         assert [row[0] for row in rows(app, "queues")] == ["default"]
         figures = str(app.query_one("#figures").render())
         assert "of 1 slots busy" in figures
+        assert app.query_one("#head").region.y == 0  # nothing pushes it out of sight
+        assert app.query_one("#runs-table").region.bottom == 39
         assert "SUCCESS 1,234" in figures
         await pilot.press("2")
         assert app.focused is app.query_one("#engines-table")
