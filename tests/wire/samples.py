@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from datetime import UTC
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -33,6 +34,7 @@ def to_peer() -> st.SearchStrategy[Any]:
     return st.sampled_from(TO_PEER).flatmap(instances)
 
 
+@cache
 def _struct(kind: type[msgspec.Struct], depth: int) -> st.SearchStrategy[Any]:
     info = inspect.type_info(kind)
     assert isinstance(info, inspect.StructType)
