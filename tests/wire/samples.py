@@ -52,7 +52,7 @@ def _value(info: Any, depth: int) -> st.SearchStrategy[Any]:
             types = [one for one in info.types if depth < _DEPTH + 4 or not _nests(one)]
             return st.one_of([_value(one, depth) for one in types])
         case inspect.ListType() | inspect.VarTupleType():
-            most = 3 if depth < _DEPTH + 4 else 0
+            most = min(3, 3 if info.max_length is None else info.max_length) if depth < _DEPTH + 4 else 0
             return st.lists(_value(info.item_type, depth + 1), max_size=most) if most else st.just([])
         case inspect.TupleType():
             return st.tuples(*(_value(one, depth) for one in info.item_types))
