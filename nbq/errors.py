@@ -45,10 +45,11 @@ Messages say what happened, to which id, and what to do next. Nothing here impor
 
 from __future__ import annotations
 
-import json
 import zlib
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "AuthenticationError",
@@ -301,6 +302,8 @@ class NotebookFailed(TaskError):
 
         It has to be small: where it was not, outputs were left out, and their place says so.
         """
+        import json  # no cost for all who import nbq
+
         return json.loads(zlib.decompress(self._executed)) if self._executed else None
 
     def save(self, path: str | Path) -> Path:
@@ -311,6 +314,8 @@ class NotebookFailed(TaskError):
         """
         if not self._executed:
             raise UsageError(f"what was executed of the notebook is not known here [task {self.task_id}]")
+        from pathlib import Path  # as above
+
         path = Path(path)
         path.write_bytes(zlib.decompress(self._executed))
         return path

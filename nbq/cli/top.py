@@ -16,10 +16,20 @@ def top(where: str | None) -> None:
     """Watch a hub: rates, runs, engines, queues and schedules, once a second.
 
     \b
-    Keys: 1 to 4 choose a table; up and down a row; e explains a run; p pauses or resumes a queue or schedule;
-    c cancels a run (asks first); r retries what failed of a run, or runs a schedule now; q quits.
+        nbq top
+        nbq top --hub viewer.json               # a viewer's file is enough to look
 
-    A viewer's file is enough to look. Needs the extra tui: pip install 'nbq[tui]'.
+    \b
+    Keys: 1 to 4 choose a table, the arrows a row
+          e      say why a run is where it is
+          p      pause a queue or schedule, or let it go on
+          c      cancel a run (asks first)
+          r      retry what failed of a run, or run a schedule now
+          q      quit
+
+    Needs the extra tui: pip install 'nbq[tui]'.
+
+    Exit code: 0 it was quit; 2 textual is not installed; 3 the hub cannot be reached, or refuses.
     """
     try:
         from nbq.top import Top  # textual is heavy, and an extra
