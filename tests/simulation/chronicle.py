@@ -93,6 +93,8 @@ class Chronicle:
     def _accepted(self, fact: f.Accepted) -> None:
         if fact.run in self.stories or fact.id in self.by_id:
             raise Violation("accepted once", f"run {fact.run} ({fact.id.hex()}) is accepted twice")
+        if fact.origin is not None:
+            self._world.made(fact.id, fact.origin)
         story = Story(self._world.jobs[fact.id], fact.run, fact.at_s)
         story.job.begin()
         self.stories[fact.run] = self.by_id[fact.id] = story

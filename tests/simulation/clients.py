@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from nbq import wire
 from nbq.core.ids import run_text
+from nbq.core.model import Graph, Slice
+from nbq.core.timing import Every, ScheduleSpec
 from nbq.session import Accepted, Answered, ClientSession, Connected, Ended, Event, Lost, RunRefused
 from tests.simulation.peers import PeerActor
 from tests.simulation.workload import FUNCTIONS, Job, Violation, make_job
 
 if TYPE_CHECKING:
+    from random import Random
+
     from tests.simulation.world import World
 
 __all__ = ["ClientActor"]
@@ -108,6 +114,26 @@ class ClientActor(PeerActor):
             submit = wire.Submit(submit.run, submit.graph, submit.blocks, submit.staged, False)
         functions = {node.function: FUNCTIONS[node.function] for node in nodes}
         self.session.submit(functions, job.stages, submit, watch)
+        self.wake(self.world.now_s)
+
+    def schedule(self, name: str, chance: Random) -> None:
+        """Add a schedule that runs some job a few times."""
+        job = make_job(chance, self.world.wall_s, [], self.world.profile.largest)
+        nodes = [replace(node, ids={}) for node in job.graph.nodes]
+        if job.graph.each:
+            job.graph = Graph(nodes, value=Slice(0, 0, 1))
+        else:
+            job.graph = replace(job.graph, nodes=nodes)
+        self.world.templates[job.run] = job
+        misfire, overlap = chance.choice(
+            (("all", "allow"), ("coalesce", "skip"), ("coalesce", "queue"), ("skip", "queue"))
+        )
+        every = Every(chance.choice((0.5, 1.0, 3.0)))
+        spec = ScheduleSpec(every, misfire, overlap, max_runs=chance.randint(1, 4))
+        request = self.session.next_request()
+        put = wire.PutSchedule(request, name, job.run, spec, job.graph, job.submit.blocks, job.submit.staged)
+        functions = {node.function: FUNCTIONS[node.function] for node in nodes}
+        self.session.put(functions, job.stages, put)
         self.wake(self.world.now_s)
 
     def _expect(self, job: Job) -> None:

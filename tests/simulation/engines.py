@@ -140,7 +140,7 @@ class Slot:
     def _call(self, lease: wire.Lease, index: int) -> Call:
         args = lease.args
         lo, n = (0, 1) if lease.shared else (args.lo, args.n)
-        elements = open_block(args.data, *lease.place, lo, n)
+        elements = open_block(args.data, *lease.args_place, lo, n)
         return msgspec.msgpack.decode(elements[0 if lease.shared else index - lo], type=Call)
 
     def _fall(self, turn: int) -> None:

@@ -23,7 +23,7 @@ from nbq.journal import Batch
 from nbq.wire import Role
 from nbq.zones import zone
 from tests.security.loopback import Loopback
-from tests.simulation.firing import Ledger
+from tests.simulation.firing import Firing
 from tests.simulation.store import Disk
 
 __all__ = ["Fires"]
@@ -57,7 +57,7 @@ class Fires:
         """How often the hub was killed."""
         self.disk = Disk(self)  # type: ignore[arg-type]
         self.invariants = self
-        self.ledger = Ledger()
+        self.ledger = Firing()
         self._end_s = days * 86_400.0
         self._fuse = 0
         self._hub_type = hub_type
@@ -197,7 +197,7 @@ class Fires:
 
     # -------------------------------------------------------------- the story
 
-    def run(self) -> Ledger:
+    def run(self) -> Firing:
         """Live from beginning to end; returns what was committed.
 
         Raises:
@@ -206,7 +206,7 @@ class Fires:
         with mock.patch.object(module, "_CLIENT_SILENCE_S", self._end_s * 2):
             return self._run()
 
-    def _run(self) -> Ledger:
+    def _run(self) -> Firing:
         while self.mono_s < self._end_s or self._hub is None:
             self._step()
         self._fuse = 0

@@ -18,6 +18,7 @@ from nbq.wire import ToHub, ToPeer
 from tests.core.harness import ENDED, tables
 from tests.simulation.chronicle import Chronicle
 from tests.simulation.engines import EngineActor
+from tests.simulation.firing import Firing
 from tests.simulation.workload import Job, Violation, open_block
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Invariants:
 
     def __init__(self, world: World) -> None:
         self.chronicle = Chronicle(world)
+        self.firing = Firing()
         self._world = world
         self._told: dict[tuple[bytes, int, int], Told] = {}
         """What any client was told of an element."""
@@ -46,6 +48,7 @@ class Invariants:
     def on_commit(self, batch: Batch) -> None:
         """A batch is on the disk."""
         self.chronicle.take(batch.facts)
+        self.firing.take(batch.facts)
         ahead, self._ahead = self._ahead, {}
         for token, engine in ahead.items():
             self._check_lease(token, engine)
@@ -58,6 +61,8 @@ class Invariants:
                 self._kept(run)
         elif isinstance(message, wire.Lease):
             assert isinstance(peer, EngineActor)
+            if message.origin is not None:
+                self._world.made(message.run, message.origin)
             if message.token in chronicle.tokens:
                 self._check_lease(message.token, peer.session.id)
             else:
@@ -308,5 +313,7 @@ def _durable(ledger: Ledger) -> dict[str, object]:
     return {
         "runs": runs, "leases": leases, "counts": counts, "left": ledger.left, "weight": ledger.weight,
         "kept": ledger.kept,
+        "schedules": {s.number: (s.name, s.id, s.spec, s.state) for s in ledger.schedules.values()},
+        "made": {name: set(made) for name, made in ledger.made.items()},
         "given": ledger.given, "by_id": {key: run.number for key, run in ledger.by_id.items()},
     }  # fmt: skip

@@ -137,6 +137,10 @@ class Job:
                     self.replacements[made.scope] = made
         self._values: dict[tuple[int, int], Any] = {}
 
+    def again(self, run: bytes) -> Job:
+        """Return the job of a run that is made of this one."""
+        return Job(run, self.graph, [list(own) for own in self.calls], self.blocks)
+
     def stage(self, rng: Random) -> None:
         """Send some blocks ahead, though they are few."""
         self.stages, self.submit = stage(self.run, self.graph, self.blocks)

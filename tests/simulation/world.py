@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from hashlib import blake2b
 from random import Random
 from types import SimpleNamespace
@@ -19,8 +20,9 @@ from msgspec import Struct
 
 from nbq import forward, peers
 from nbq import session as client
-from nbq.core import granting, scheduler
-from nbq.core.model import Now
+from nbq.core import firing, granting, scheduler
+from nbq.core.firing import utc_alone
+from nbq.core.model import Now, Origin
 from nbq.core.scheduler import Limits
 from nbq.engines import session as engine
 from nbq.hub import Hub, HubInfo
@@ -39,6 +41,7 @@ _TWIN_TURNS = 64
 _QUIET_S = 5.0
 _SILENCE_S = 5.0
 _STEPS = 100_000
+_OTHER_CHANCE = 1_000_000
 
 
 class HubKilled(BaseException):
@@ -101,6 +104,7 @@ TIGHT = (
     (peers, "_OUTBOX_MESSAGES", 40),
     (forward, "_INPUT_BYTES", 100),
     (granting, "_LEASE_SIZE", 3),
+    (firing, "_TURN", 2),
     (scheduler, "_FORGET_AT_ONCE", 1),
     (engine, "_REPORT_BYTES", 100),
     (client, "_WINDOW_BYTES", 100),
@@ -124,6 +128,8 @@ class World:
         self.skew_s = 1_700_000_000.0
         self.profile = draw_profile(self.rng)
         self.jobs: dict[bytes, Job] = {}
+        self.templates: dict[bytes, Job] = {}
+        """What schedules run, by the id that it was sealed for."""
         self.given: list[str] = []
         self.slot_deaths: set[tuple[int, int]] = set()
         """Token and index of what ran in a slot when that died."""
@@ -316,10 +322,22 @@ class World:
             self.after(self.rng.random() * profile.horizon_s, self._act)
         for _ in range(profile.faults):
             self.after(self.rng.random() * profile.horizon_s, self._fault)
+        chance = Random(self._seed + _OTHER_CHANCE)  # worlds without schedules are what they always were
+        for number in range(chance.choice((0, 0, 0, 0, 1, 2))):
+            self.after(chance.random() * profile.horizon_s, partial(self._schedule, f"s{number}", chance))
 
     def _act(self) -> None:
         if not self._healed:
             self.rng.choice(self.clients).act()
+
+    def _schedule(self, name: str, chance: Random) -> None:
+        if not self._healed:
+            chance.choice(self.clients).schedule(name, chance)
+
+    def made(self, run: bytes, origin: Origin) -> None:
+        """The hub made a run."""
+        if run not in self.jobs:
+            self.jobs[run] = self.templates[origin.template].again(run)
 
     def _fault(self) -> None:
         """Let something go wrong."""
@@ -393,6 +411,9 @@ class World:
     def _at_rest(self) -> bool:
         if self.hub is None or self.hub.scheduler.ledger.left:
             return False
+        schedules = self.hub.scheduler.ledger.schedules.values()
+        if any(schedule.state.finished_s is None for schedule in schedules):
+            return False
         peers = (*self.engines, *self.clients)
         return all(peer.at_rest for peer in peers)
 
@@ -439,6 +460,7 @@ class World:
         scheduler = self.hub.scheduler
         self.invariants.audit(scheduler)
         self.invariants.twin(scheduler)
+        self.invariants.firing.check_end(self.wall_s, utc_alone)
         if scheduler.ledger.leases:
             raise Violation("at rest", f"leases are left: {list(scheduler.ledger.leases)}")
         for job in self.jobs.values():
