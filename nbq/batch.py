@@ -73,6 +73,10 @@ class Sealer:
             return self.default
         return payload.encoding(serializer, compression or self.default.compression)
 
+    def fingerprint(self, data: bytes) -> str:
+        """Return what differs if data does (``payload.fingerprint``)."""
+        return payload.fingerprint(self._key, data)
+
     def function(self, data: bytes) -> bytes:
         """Return the content address of a function."""
         return payload.seal_function(self._key, data)[0]

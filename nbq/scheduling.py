@@ -299,7 +299,7 @@ class Schedules:
             except UsageError as error:
                 raise InvalidSchedule(f"schedule {name!r}: {error}") from None
             spec = _spec(name, when, policy, _text(plan), source)
-            digest = _digest(spec, plan, planned)
+            digest = self.client._link.sealer.fingerprint(_content(spec, plan, planned))
             wanted[name] = msgspec.structs.replace(spec, digest=digest), planned
         there = {view.name: view.spec for view in self.views()}
         for name in wanted:
@@ -399,14 +399,14 @@ def _check_name(name: object) -> None:
         raise InvalidSchedule(f"the name of a schedule is a text of 1 to 200 characters, not {name!r}")
 
 
-def _digest(spec: ScheduleSpec, plan: Plan, planned: PlannedRun) -> str:
-    """Return what differs if anything that was declared does."""
-    mark = blake2b(msgspec.msgpack.encode((spec, planned.graph)), digest_size=16)
+def _content(spec: ScheduleSpec, plan: Plan, planned: PlannedRun) -> bytes:
+    """Return a hash of all that was declared."""
+    mark = blake2b(msgspec.msgpack.encode((spec, planned.graph)))
     for node in plan.nodes:
         for args, kwargs in node.calls:
             call = payload.dump_call(args, kwargs, node.headers, serializer=node.serializer or payload.PICKLE)
             mark.update(bytes(call))
-    return mark.hexdigest()
+    return mark.digest()
 
 
 def _text(plan: Plan) -> str:

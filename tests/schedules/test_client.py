@@ -316,3 +316,13 @@ def test_what_users_wrote_is_escaped(nbq_cluster: ClusterUnderTest) -> None:
 def test_arguments_are_not_shown(nbq_cluster: ClusterUnderTest) -> None:
     handle = nbq_cluster.client.schedules.add("report", add.s("secret", "words") | add.s("more"), 60)
     assert handle.view.spec.text == "tests.schedules.work.add"
+
+
+def test_what_is_kept_of_a_declaration_depends_on_the_key(nbq_cluster: ClusterUnderTest) -> None:
+    """Whoever may only look cannot find the arguments by trying."""
+    with ClusterUnderTest().cluster as other:
+        digests = []
+        for client in (nbq_cluster.client, other):
+            client.schedules.update({"report": {"what": add.s("secret", "words"), "when": 60}})
+            digests.append(client.schedules.view("report").spec.digest)
+    assert len(set(digests)) == len(digests)
