@@ -55,7 +55,7 @@ class _Unfenced(_Forgiving):
     def _late(self, run: Run, number: int, outcome: Outcome, source: int, event: Reported, now: Now) -> None:
         current: list[Lease] = [lease for lease in run.leases.values() if lease.node == number]
         for lease in current:
-            self._take(lease, outcome, source, event, now)
+            self._outcomes._take(lease, outcome, source, len(event.outcomes), now)
 
 
 class _Counting(_Forgiving):
