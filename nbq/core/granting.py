@@ -267,9 +267,10 @@ class Granting:
     def unserved(self) -> dict[str, int]:
         """Return by queue how many elements wait for a slot, as far as that is soon counted.
 
-        What is over its rate waits for something else.
+        What is over its rate, or of a paused queue, waits for something else.
         """
-        return {name: count for name, queue in self.queues.items() if (count := self._waiting(queue))}
+        open_ = [queue for name, queue in self.queues.items() if name not in self._ledger.paused]
+        return {queue.name: count for queue in open_ if (count := self._waiting(queue))}
 
     def _waiting(self, queue: ReadyQueue) -> int:
         count = 0

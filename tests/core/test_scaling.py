@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from nbq.core.actions import Recall, Resize
-from nbq.core.events import Beat, EngineJoined, EngineLeaving, EngineResized, Outcome, Reported
+from nbq.core.events import Beat, EngineJoined, EngineLeaving, EngineResized, Outcome, QueueSteered, Reported
 from tests.core.harness import Rig, done, info, node, shown
 
 
@@ -109,6 +109,16 @@ def test_what_is_over_its_rate_needs_no_slots() -> None:
     join(rig, "e", 2, 1, 8)
     rig.submit(node(size=50, rate_limit=0.1))
     assert resized(rig, 15.0) == []
+
+
+def test_what_is_paused_needs_no_slots_until_it_goes_on() -> None:
+    rig = Rig()
+    join(rig, "e", 1, 1, 8)
+    rig.send(QueueSteered("default", paused=True))
+    rig.submit(node(size=3))
+    assert resized(rig, 5.0) == []
+    rig.send(QueueSteered("default", paused=False))
+    assert resized(rig, 5.0) == [(0.75, "e", 2), (1.5, "e", 3)]
 
 
 def test_bounds_that_are_set_later_hold_at_once_and_none_means_as_it_is() -> None:
