@@ -26,8 +26,14 @@ __all__ = ["explain"]
 
 _NAMED = 3
 """So many of several tasks or engines are named."""
-_LOOKS = 10_000
-"""Steps from one element to the one that it waits for, ranges before it in its queue, items of a list."""
+_LOOKS = 5_000
+"""Ranges before an element in its queue."""
+_ITEMS = 50_000
+"""Of a list, with those of the lists in it."""
+_STEPS = 50_000
+"""From an element to the one before it in a chain."""
+_TURNS = 1000
+"""From a chain to the group that it waits for, and on."""
 _SILENT_S = 3.0
 """An engine says something every second."""
 _LIVING = [state for state in State if state < State.SUCCESS]
@@ -99,7 +105,7 @@ class _Explainer:
         """Return why an element is where it is."""
         whys = self._of(place)
         reasons = [_reason("It", why) for why in whys]
-        reasons += self._root(whys[0].behind, place)
+        reasons += self._root(whys[0].behind)
         expires_s = expiry_s(place.run, place.node.spec)
         if expires_s is not None and place.state < State.LEASED and not self._replaced(place):
             predicate = f"expires {self._at(expires_s)}, if it has not started by then"
@@ -115,25 +121,26 @@ class _Explainer:
             opened = (_first_open(node, 0, node.spec.size) for node in run.nodes)
             places = (_Place(run, run.nodes[n], at) for n, at in enumerate(opened) if at != NONE)
             first = next(places, None)
-        return reasons + self._root(first, None)
+        return reasons + self._root(first)
 
     def group(self, run: Run, number: int) -> list[Reason]:
         """Return how far a group of a run is, and what it waits for."""
         predicate, refs, first = self._members(run, number)
-        return [_reason("The group:", _Why("members", predicate, refs)), *self._root(first, None)]
+        return [_reason("The group:", _Why("members", predicate, refs)), *self._root(first)]
 
-    def _root(self, place: _Place | None, asked: _Place | None) -> list[Reason]:
+    def _root(self, place: _Place | None) -> list[Reason]:
         """Return why the element is where it is that another, in the end, waits for."""
         if place is None:
             return []
+        place = _first_in_chain(place)
         whys = self._of(place)
-        for _ in range(_LOOKS):
+        for _ in range(_TURNS):
             behind = whys[0].behind
             if behind is None:
                 break
-            place, whys = behind, self._of(behind)
-        subject = place.name if asked is None or place.run is asked.run else f"{place.name} of another run"
-        return [_reason(subject, why) for why in whys]
+            place = _first_in_chain(behind)
+            whys = self._of(place)
+        return [_reason(place.name, why) for why in whys]
 
     # -------------------------------------------------------------- by state
 
@@ -249,7 +256,7 @@ class _Explainer:
     def _members(self, run: Run, number: int) -> tuple[str, list[str], _Place | None]:
         """Return how far a list is, the ids of some members that are missing, and the first of these."""
         items = run.graph.lists[number]
-        size = sum(1 if isinstance(item, Nested) else item.hi - item.lo for item in items)
+        size = run.lists[number].size
         ended = size - run.lists[number].left
         missing = list(islice(self._missing(run, items), _NAMED))
         text = f"{ended:,} of its {size:,} members {'has' if ended == 1 else 'have'} ended"
@@ -261,7 +268,7 @@ class _Explainer:
 
     def _missing(self, run: Run, items: list[Item]) -> Iterator[_Place]:
         """Yield for each member that has not ended the first element that has not."""
-        for item in islice(items, _LOOKS):
+        for item in islice(items, _ITEMS):
             if isinstance(item, Nested):
                 place = self._first(run, item)
                 if place is not None:
@@ -274,17 +281,19 @@ class _Explainer:
 
     def _first(self, run: Run, item: Slice | Nested) -> _Place | None:
         """Return the first element of an item that has not ended."""
-        pending: list[Slice | Nested] = [item]
-        for _ in range(_LOOKS):
+        pending: list[Iterator[Item]] = [iter([item])]
+        for _ in range(_ITEMS):
             if not pending:
                 return None
-            item = pending.pop()
-            if isinstance(item, Slice):
-                at = _first_open(run.nodes[item.node], item.lo, item.hi)
+            inner = next(pending[-1], None)
+            if inner is None:
+                pending.pop()
+            elif isinstance(inner, Slice):
+                at = _first_open(run.nodes[inner.node], inner.lo, inner.hi)
                 if at != NONE:
-                    return _Place(run, run.nodes[item.node], at)
-            elif run.lists[item.number].left:
-                pending.extend(reversed(run.graph.lists[item.number]))
+                    return _Place(run, run.nodes[inner.node], at)
+            elif run.lists[inner.number].left:
+                pending.append(iter(run.graph.lists[inner.number]))
         return None
 
     # -------------------------------------------------------------- waiting for engines
@@ -446,6 +455,23 @@ def _name(engine: Engine) -> str:
 
 def _covers(lease: Lease, place: _Place) -> bool:
     return lease.node == place.node.number and lease.covers(place.index, place.index + 1)
+
+
+def _first_in_chain(place: _Place) -> _Place:
+    """Return the element that one waits for, that one waits for, and so on, as far as each follows one."""
+    run, node, index = place.run, place.node, place.index
+    for _ in range(_STEPS):
+        after = node.spec.after_node
+        if node.state[index] != State.WAITING or after == NONE:
+            break
+        if node.own is not None and index in node.own.replaced:
+            break
+        before = run.nodes[after]
+        at = 0 if before.spec.size == 1 else index
+        if before.state[at] >= State.SUCCESS:
+            break
+        node, index = before, at
+    return _Place(run, node, index)
 
 
 def _first_open(node: Node, lo: int, hi: int) -> int:

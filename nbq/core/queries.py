@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
@@ -35,7 +35,7 @@ __all__ = [
     "whole",
 ]
 
-_LOOKS = 15_000
+_LOOKS = 10_000
 """What is looked at for one answer, in steps of about a microsecond (design, promise 10)."""
 _BYTES = 1000
 """How many states are searched in a step."""
@@ -47,13 +47,15 @@ def shown_state(state: int) -> str:
     return State.QUEUED.name if state == State.LEASED else State(state).name
 
 
-def count_states(nodes: list[Node], states: Iterable[State] = State) -> dict[str, int]:
+def count_states(nodes: Sequence[Node]) -> dict[str, int]:
     """Return how many elements of some nodes are in each state, by shown name."""
+    if len(nodes) == 1 and len(nodes[0].state) == 1:
+        state = State(nodes[0].state[0])
+        return {} if state == State.SKIPPED else {shown_state(state): 1}
     counts: dict[str, int] = {}
-    for state in states:
-        if state == State.SKIPPED:
-            continue
-        count = sum(node.state.count(state) for node in nodes)
+    every = b"".join([node.state for node in nodes])  # to count them all at once is by far the quickest
+    for state in _SHOWN:
+        count = every.count(state)
         if count:
             name = shown_state(state)
             counts[name] = counts.get(name, 0) + count

@@ -255,10 +255,10 @@ class Node:
 class List:
     """One list of a run: ``left`` counts the members that have not ended, each once."""
 
-    __slots__ = ("cause", "consumers", "ended_s", "home", "left", "stands_for")
+    __slots__ = ("cause", "consumers", "ended_s", "home", "left", "size", "stands_for")
 
     def __init__(self, left: int) -> None:
-        self.left = left
+        self.left = self.size = left
         self.stands_for: tuple[int, int] | None = None
         """Node and index of the element that ends as this list does."""
         self.cause: Cause | None = None
@@ -396,6 +396,7 @@ class Run:
         elif fact.into != NONE:
             self.graph.lists[fact.into].append(value)
             self.lists[fact.into].left += 1
+            self.lists[fact.into].size += 1
             self._member(value).home = fact.into
 
     def defer(self, fact: Deferred) -> None:

@@ -10,6 +10,8 @@ from nbq.core.events import (
     EngineGone,
     EngineJoined,
     EngineLeaving,
+    QueueSteered,
+    RateSet,
     SlotDied,
 )
 from nbq.core.explain import explain
@@ -253,7 +255,7 @@ def test_it_tries_again_at_a_time_and_says_why(rig):
 
 def test_its_queue_is_paused(rig):
     run = rig.submit(node())
-    rig.scheduler.ledger.paused = frozenset({"default"})
+    rig.send(QueueSteered("default", paused=True))
     assert one(rig, run) == Reason("paused", "It waits because its queue 'default' is paused.", ["default"])
 
 
@@ -293,6 +295,14 @@ def test_its_rate_is_used_up(rig):
     turn = "at 1970-01-12 13:47:10 UTC (in 30 s) or so"
     text = f"It waits for the rate of 'slow', 0.1 a second: its turn is {turn}."
     assert one(rig, run, 0, 3) == Reason("rate", text, ["slow"])
+
+
+def test_a_rate_that_was_set_live_goes_before_its_own(rig):
+    run = rig.submit(node("slow", 3))
+    rig.send(RateSet("slow", 0.5))
+    rig.tick()
+    text = "It waits for the rate of 'slow', 0.5 a second: its turn is at 1970-01-12 13:46:44 UTC (in 4.0 s) or so."
+    assert one(rig, run, 0, 2) == Reason("rate", text, ["slow"])
 
 
 def test_it_is_behind_others_and_all_slots_are_busy(rig):

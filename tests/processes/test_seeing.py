@@ -1,14 +1,16 @@
-"""What a client sees of a real cluster: tasks and runs by what they are, and how far a run is."""
+"""What a client sees of a real cluster: tasks and runs, how far a run is, and why a task waits."""
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 import nbq
 from nbq.core.views import ElementView
-from tests.processes.harness import World, until
+from tests.processes.harness import World, kill, until
 from tests.processes.work import add, block, fail, total
 
 
@@ -114,3 +116,55 @@ def test_a_call_by_itself_is_a_run_of_its_own(client: nbq.Client) -> None:
 def test_what_the_hub_does_not_have_is_no_run(client: nbq.Client) -> None:
     with pytest.raises(nbq.UnknownResult, match="the hub has no run or task 'nothing'"):
         client.run("nothing")
+
+
+def test_why_a_task_waits_is_said_of_all_that_can_be_asked_about(shared: World, client: nbq.Client) -> None:
+    gate = shared.mark("gate-why")
+    held = [block.apply_async((shared.mark("why"), gate), label="why") for _ in range(2)]
+    shared.marked("why", 2)
+    canvas = nbq.chord([add.s(1, 2), add.s(3, 4)], total.s()).apply_async()
+    client.flush()
+    until(lambda: client.explain(held[0]).code == "running")
+    why = client.explain(canvas)
+    assert [reason.code for reason in why.reasons] == ["members", "busy"]
+    names = [f"{add.name} ({one.id})" for one in canvas.parent]
+    text = (
+        f"It waits for a group: 0 of its 2 members have ended; {names[0]} is QUEUED and {names[1]} is QUEUED."
+    )
+    assert why.reasons[0].text == text
+    engine = client.engines()[0].info.name
+    busy = f"{names[0]} waits for a slot of {engine}: all 2 are busy."
+    assert str(why) == f"{text} {busy}"
+    assert [reason.code for reason in client.explain(canvas.run_id).reasons] == ["run", "busy"]
+    assert client.explain(canvas.parent).reasons[1].text == busy
+    assert client.run(canvas).explain() == client.explain(canvas.run_id)
+    with pytest.raises(nbq.WaitTimeout) as caught:
+        canvas.get(timeout=0.1)
+    assert str(caught.value) == f"task {canvas.id} has not ended after 0.1 s; it goes on. {why}"
+    with pytest.raises(
+        nbq.WaitTimeout, match=f"2 of 2 tasks of .* have not ended; the first is {held[0].id}. "
+    ):
+        nbq.ResultSet(held).get(timeout=0.1)
+    by_hand = nbq.GroupResult([canvas, *held])
+    assert client.explain(by_hand) == client.explain(canvas)
+    assert client.explain(by_hand.save()) == client.explain(canvas)
+    with pytest.raises(nbq.UnknownResult, match="'nothing'"):
+        client.explain("nothing")
+    Path(gate).touch()
+    assert canvas.get(30) == 10
+    assert client.explain(canvas).code == "succeeded"
+
+
+def test_a_hub_that_is_away_does_not_keep_a_wait_from_ending(world: World) -> None:
+    hub = world.hub()
+    with nbq.connect() as client:
+        result = add.delay(1, 2)
+        client.flush()
+        kill(hub)
+        began = time.monotonic()
+        with pytest.raises(nbq.WaitTimeout) as caught:
+            result.get(timeout=0.1)
+        assert str(caught.value) == f"task {result.id} has not ended after 0.1 s; it goes on"
+        assert time.monotonic() - began < 10
+        world.hub()
+        assert client.cancel(result) == 1
