@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nbq.link import Link
     from nbq.resultsets import ResultSet
 
-__all__ = ["DEPTH_LIMIT", "Members", "Picked", "first_bad", "is_task"]
+__all__ = ["DEPTH_LIMIT", "Members", "Picked", "first_bad", "is_task", "missing_text"]
 
 DEPTH_LIMIT = 100
 """How deep sets may be nested in each other."""
@@ -284,6 +284,19 @@ def first_bad(parts: Iterable[Part]) -> tuple[Replica, int, int] | None:
             if rest:
                 return replica, part.node, part.hi - len(rest)
     return None
+
+
+def missing_text(members: Members | Picked, own: str, left: int, waited_s: float | None) -> str:
+    """Return what to say of members that have not ended: how many, and why the first has not."""
+    parts = members.parts()
+    text = f"{left} of {sum(part.hi - part.lo for _, part in parts)} tasks of {own} have not ended"
+    for replica, part in parts:
+        at = replica.node(part.node).state.find(0, part.lo, part.hi)
+        if at >= 0 and members.link is not None:
+            first = replica.id_of(part.node, at)
+            why = members.link.why(first, waited_s)
+            return f"{text}; the first is {first}{why}" if why else text
+    return text
 
 
 def is_task(replica: Replica, node: int) -> bool:

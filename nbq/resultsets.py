@@ -23,7 +23,7 @@ from nbq.core.model import Nested, Slice, State
 from nbq.current import current_client
 from nbq.ends import Ends
 from nbq.errors import PayloadTooLarge, UnknownResult, UsageError, WaitTimeout
-from nbq.members import DEPTH_LIMIT, Members, Picked, first_bad, is_task
+from nbq.members import DEPTH_LIMIT, Members, Picked, first_bad, is_task, missing_text
 from nbq.replica import Replica
 from nbq.results import ENDED, AsyncResult, Finder, check_waiting, handle, made_known, result_of
 from nbq.waits import while_pending
@@ -181,16 +181,7 @@ class ResultSet:
     join = join_native = get
 
     def _missing(self, ends: Ends, timeout: float | None) -> str:
-        parts = self._members.parts()
-        size = sum(part.hi - part.lo for _, part in parts)
-        text = f"{ends.left} of {size} tasks of {self.id} have not ended"
-        for replica, part in parts:
-            at = replica.node(part.node).state.find(0, part.lo, part.hi)
-            if at >= 0 and self._link is not None:
-                first = replica.id_of(part.node, at)
-                why = self._link.why(first, timeout)
-                return f"{text}; the first is {first}{why}" if why else text
-        return text
+        return missing_text(self._members, self.id, ends.left, timeout)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for all members; returns whether all have ended, however.
