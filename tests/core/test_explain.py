@@ -1,5 +1,8 @@
 """Why something is where it is: each reason that there can be, as people are told it."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from nbq.core.events import (
@@ -20,6 +23,7 @@ from nbq.core.runs import Run
 from nbq.core.views import Reason
 from tests.core.harness import WALL_S, Rig, blocks_of, done, info, node
 
+ROOT = Path(__file__).resolve().parents[2]
 START = "1970-01-12 13:46:40 UTC"
 """The wall time at which a rig begins."""
 
@@ -448,3 +452,11 @@ def test_a_chain_of_ten_thousand_is_followed_to_its_end(rig):
     chain += [node("link", after_node=number) for number in range(9_999)]
     run = rig.submit(*chain)
     assert [reason.code for reason in why(rig, run, 9_999)] == ["parent", "scheduled"]
+
+
+def test_the_guide_lists_every_code():
+    used = set(re.findall(r'_Why\(\s*"([a-z]+)"', (ROOT / "nbq/core/explain.py").read_text()))
+    used |= {"failed", "revoked"}  # by one variable
+    table = (ROOT / "docs/guide/seeing.md").read_text().partition("| code | it |\n|---|---|\n")[2]
+    rows = [line.split("|")[1] for line in table.partition("\n\n")[0].splitlines()]
+    assert {code for row in rows for code in re.findall("`([a-z]+)`", row)} == used

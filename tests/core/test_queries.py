@@ -4,7 +4,7 @@ import pytest
 
 from nbq.core import queries
 from nbq.core.events import Began, CancelAsked, EngineGone, EngineLeaving, ForgetAsked, SlotDied
-from nbq.core.model import NONE, State
+from nbq.core.model import NONE, Origin, State
 from nbq.core.queries import Wanted
 from nbq.core.runs import Run
 from nbq.core.views import ElementView, EngineView, QueueView, RunView
@@ -330,3 +330,14 @@ def test_all_tasks_are_counted_by_state_without_looking_at_them():
     every = [part for one in rig.scheduler.ledger.runs.values() for part in one.nodes]
     assert run.left
     assert queries.totals(rig.scheduler) == queries.count_states(every)
+
+
+def test_the_row_of_a_run_that_a_schedule_made_names_it():
+    rig = Rig()
+    run = rig.submit(node("a"))
+    run.origin = Origin(b"t" * 16, b"s" * 16, 0, "nightly", WALL_S + 60.0)
+    row = RunView(
+        run.id, "a", "me", WALL_S, 1, {"QUEUED": 1}, schedule="nightly", fire_s=WALL_S + 60.0
+    )  # fmt: skip
+    assert queries.whole(run) == row
+    assert row.text == run.id.hex()
