@@ -144,7 +144,7 @@ def test_a_peer_without_a_key_gets_nothing(
     assert plain.poll(0) == 0
     plain.disable_monitor()
     monitor.close()
-    plain.close()
+    plain.close(linger=0)
 
 
 def test_what_is_no_hub_is_no_hub_to_a_client(here: Host, there: Host) -> None:
