@@ -14,7 +14,7 @@ from typing import Any, Literal
 import psutil
 
 import nbq
-from benchmarks import schedules, script, tasks
+from benchmarks import schedules, script, tasks, watched
 from nbq import wire
 from nbq.batch import seal_plan, stage
 from nbq.canvas import Canvas, plan
@@ -195,6 +195,12 @@ def start(n: int) -> dict[str, float]:
     return found
 
 
+def web(n: int) -> dict[str, float]:
+    """Measure what the web page costs, for n seconds."""
+    with cluster() as client:
+        return watched.cost(client, n)
+
+
 if __name__ == "__main__":
     script.run(
         {
@@ -208,6 +214,7 @@ if __name__ == "__main__":
             "million": million,
             "schedules": many_schedules,
             "start": start,
+            "web": web,
         },
         {"nbq": versions()["nbq"]},
     )

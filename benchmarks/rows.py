@@ -141,4 +141,15 @@ ROWS = (
             Figure("cluster", "Cluster(slots=2) ready, after the import", "ms", "≤ 1,000"),
         ),
     ),
+    Row(
+        "web",
+        (10, 3),
+        (0, 0),
+        (
+            Figure("open", "nbq web's CPU, one page open, 10,000 tasks/s for {n} s", "%", "≤ 5"),
+            Figure("closed", "the same, no page open", "%"),
+            Figure("rate", "tasks that went through meanwhile", "tasks/s", "10,000"),
+            Figure("told", "what the page was told", "kB/s"),
+        ),
+    ),
 )
