@@ -19,7 +19,15 @@ from tornado.iostream import StreamClosedError
 from tornado.web import Application, HTTPError, RequestHandler, StaticFileHandler
 
 from nbq.client import Client
-from nbq.errors import HubBusy, HubError, InvalidSchedule, NbqError, UnknownResult, UsageError
+from nbq.errors import (
+    HubBusy,
+    HubError,
+    InvalidSchedule,
+    NbqError,
+    UnknownResult,
+    UnknownSchedule,
+    UsageError,
+)
 from nbq.web import acts, details, metrics
 from nbq.web.access import Access
 from nbq.web.contact import Contact
@@ -289,7 +297,13 @@ class Do(Page):
 
 
 def _refusal(error: NbqError) -> Refusal:
-    status = 404 if isinstance(error, UnknownResult) else 502 if isinstance(error, HubError) else 400
+    status = (
+        404
+        if isinstance(error, UnknownResult | UnknownSchedule)
+        else 502
+        if isinstance(error, HubError)
+        else 400
+    )
     return Refusal(status, str(error))
 
 

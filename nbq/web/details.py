@@ -38,7 +38,8 @@ def task(client: Client, task_id: str) -> dict[str, Any]:
         raise UnknownResult(f"{task_id} is a run, not a task")
     place = {"run": found.run, "node": found.node, "index": found.index}
     view = client._link.answer(wire.Ask(0, "element", **place)).elements[0]
-    shown = {**state.task_row(view), "submitted_s": found.at_s, "sealed": ""}
+    said = {"explain": str(client.explain(task_id)), "submitted_s": found.at_s, "sealed": ""}
+    shown = {**state.task_row(view), **said}
     if view.state not in _ENDED:
         return shown
     if client.connection.role != "client":
@@ -75,7 +76,9 @@ def run(client: Client, run_id: str) -> dict[str, Any]:
     all_of = failed or view.size
     which = "failed tasks" if failed else "tasks"
     said = f"Its {which}" if len(rows) >= all_of else f"{len(rows):,} of its {all_of:,} {which}"
-    return {**state.run_row(view), "tasks": list(map(state.task_row, rows)), "tasks_are": said}
+    why = str(client.explain(run_id)) if view.finished_s is None else ""
+    tasks = [state.task_row(row) for row in rows]
+    return {**state.run_row(view), "tasks": tasks, "tasks_are": said, "explain": why}
 
 
 def schedule(client: Client, name: str) -> dict[str, Any]:

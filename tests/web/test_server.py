@@ -8,12 +8,15 @@ import re
 import stat
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 import nbq
+from nbq.core.timing import Every
 from nbq.core.views import ClusterView
 from nbq.web.contact import Contact
 from nbq.web.watch import TaskFilter, Watch, Watcher
@@ -212,6 +215,7 @@ def test_a_failed_task_has_its_traceback_for_a_client_key_alone(
     shown = steering.ask(f"api/task?id={failed.id}").json
     assert shown["traceback"].startswith("Traceback (most recent call last):\n")
     assert shown["traceback"].endswith("ValueError: no paper\n")
+    assert shown["explain"].endswith(f"on engine {shown['engine']}: ValueError: no paper.")
     assert (shown["stdout"], shown["stderr"], shown["attempt"]) == ("looking for paper\n", "", 1)
     seen = viewer.ask(f"api/task?id={failed.id}").json
     assert {key: seen[key] for key in ("task", "state", "text", "sealed")} == {
@@ -289,3 +293,89 @@ def test_a_viewers_file_steers_nothing(client: nbq.Client) -> None:
     path = Path(client.connection.path).with_name("viewer.json")
     ran = command("web", "--hub", str(path), "--key", "client")
     assert (ran.code, ran.err) == (3, f"nbq: {path} is a viewer's: it can only look\n")
+
+
+def test_a_run_has_its_tasks_those_that_failed_first(viewer: Web, client: nbq.Client) -> None:
+    run = client.map(work.broken, ["a", "b"], label="two")
+    assert run.wait(DEADLINE_S)
+    shown = viewer.ask(f"api/run?id={run.id}").json
+    assert (shown["label"], shown["states"], shown["tasks_are"]) == (
+        "two",
+        {"FAILURE": 2},
+        "Its failed tasks",
+    )
+    assert [task["text"] for task in shown["tasks"]] == ["ValueError: no a", "ValueError: no b"]
+    assert shown["explain"] == ""
+    idle = work.add.apply_async((1, 2), queue="nobody-serves-this")
+    client.flush()
+    shown = viewer.ask(f"api/run?id={idle.run_id}").json
+    assert "no engine serves its queue 'nobody-serves-this'" in shown["explain"]
+    client.cancel(idle.run_id)
+
+
+# ------------------------------------------------------------------ schedules
+
+
+def test_a_schedule_is_shown_and_changed(steering: Web, viewer: Web, client: nbq.Client) -> None:
+    client.schedules.add("report", work.add.s(1, 2), nbq.crontab(0, 4, tz="Asia/Shanghai"), overlap="queue")
+    try:
+        shown = viewer.ask("api/schedule?id=report").json
+        form = {"kind": "crontab", "line": "0 4 * * *", "tz": "Asia/Shanghai", "unix": False}
+        assert (shown["form"], shown["overlap"], shown["misfire"], shown["history"]) == (
+            form,
+            "queue",
+            "coalesce",
+            [],
+        )
+        assert [at["text"][-12:] for at in shown["upcoming"]] == ["04:00:00 CST"] * 8
+        edit = {
+            "do": "edit",
+            "name": "report",
+            "when": {"kind": "every", "seconds": 90, "tz": "UTC"},
+            "max_runs": 3,
+        }
+        assert steering.ask("api/do", "POST", edit).json == {
+            "done": "report: Every 1 minute 30 seconds, counted from 1970 in UTC."
+        }
+        spec = client.schedules.view("report").spec
+        assert (spec.timing, spec.max_runs, spec.overlap) == (Every(90.0), 3, "allow")
+        for verb, done in (("pause", "paused"), ("resume", "resumed"), ("run", "runs now")):
+            act = {"do": "schedule", "name": "report", "verb": verb}
+            assert steering.ask("api/do", "POST", act).json == {"done": f"report {done}"}
+        (fire,) = viewer.ask("api/schedule?id=report").json["history"]
+        assert fire["what"] == "manual"
+        assert client.result(fire["run"]).get(DEADLINE_S) == 3
+        assert viewer.ask("api/do", "POST", edit).status == 403
+    finally:
+        act = {"do": "schedule", "name": "report", "verb": "remove"}
+        assert steering.ask("api/do", "POST", act).json == {"done": "report removed"}
+    assert viewer.ask("api/schedule?id=report").status == 404
+    assert steering.ask("api/do", "POST", edit).status == 404
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ('{"kind": "crontab", "line": "61 * * * *"}', "61"),
+        ('{"kind": "crontab", "line": "* * *"}', "'* * *' has 3 fields, not five"),
+        ('{"kind": "crontab", "line": "* * * * *", "tz": "Moon/Base"}', "there is no time zone 'Moon/Base'"),
+        ('{"kind": "every", "seconds": 0}', "every 0.0 seconds"),
+        ('{"kind": "at", "when": "soon"}', "'soon' is no moment"),
+        ('{"kind": "at", "when": "2001-01-01T00:00"}', "its only time is over"),
+        ('{"kind": "sometimes"}', "Invalid value 'sometimes'"),
+        ("{", "Input data was truncated"),
+    ],
+)
+def test_what_is_written_wrong_is_said(viewer: Web, form: str, text: str) -> None:
+    answer = viewer.ask("api/when?" + urlencode({"form": form}))
+    assert (answer.status, text in answer.json["error"]) == (400, True), answer.json
+
+
+def test_what_is_written_right_is_said(viewer: Web) -> None:
+    form = '{"kind": "at", "when": "2131-04-24T17:00", "tz": "Asia/Shanghai"}'
+    assert viewer.ask("api/when?" + urlencode({"form": form})).json == {
+        "sentence": "Once, on Tuesday, 2131-04-24 at 17:00:00, Asia/Shanghai time.",
+        "next": [
+            {"at_s": datetime(2131, 4, 24, 9, tzinfo=UTC).timestamp(), "text": "Tue 2131-04-24 17:00:00 CST"}
+        ],
+    }

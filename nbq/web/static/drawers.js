@@ -37,7 +37,7 @@ export const task = {
         !ENDED.includes(data.state) && page.sure("Cancel", "cancel", { do: "cancel", id: data.id }, `Cancel ${data.task}`),
         failed && page.does("Retry", "retry", { do: "retry", id: data.id }, `Retry ${data.task}`, "strong"),
       ),
-      data.text ? h("p", { class: failed ? "error" : "says", role: failed ? "alert" : null }, data.text) : null,
+      failed ? h("p", { class: "error", role: "alert" }, data.text) : null,
       facts([
         ["Run", link("run", data.run)],
         ["Label", data.label],
@@ -71,6 +71,7 @@ export const run = {
       head(page, "Run", data.task, state, data.id),
       data.label ? h("p", {}, h("span", { class: "label" }, data.label)) : null,
       progress(data),
+      data.explain ? h("p", { class: "explain" }, data.explain) : null,
       acts(
         going && page.sure("Cancel", "cancel", { do: "cancel", id: data.id }, "Cancel this run"),
         data.states.FAILURE && page.does("Retry what failed", "retry", { do: "retry", id: data.id }, "", "strong"),
