@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import stat
 import time
@@ -19,6 +18,7 @@ import nbq
 from nbq.core.timing import Every
 from nbq.core.views import ClusterView
 from nbq.web.contact import Contact
+from nbq.web.serve import WebOptions, run_web
 from nbq.web.watch import TaskFilter, Watch, Watcher
 from tests.cli.command import nbq as command
 from tests.web import work
@@ -261,38 +261,45 @@ def test_a_socket_is_its_owners_alone(client: nbq.Client, tmp_path: Path) -> Non
 
 def test_a_token_can_be_kept(client: nbq.Client, tmp_path: Path) -> None:
     path = tmp_path / "token"
-    with serving("--hub", client.connection.path, "--token-file", str(path)) as web:
-        assert path.read_text() == f"{web.token}\n"
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    with serving("--hub", client.connection.path, "--token-file", str(path)) as again:
-        assert again.token == web.token
-    os.chmod(path, 0o644)  # noqa: PTH101
-    refused = command("web", "--hub", client.connection.path, "--token-file", str(path))
+    for _ in range(2):
+        with serving("--hub", client.connection.path, "--token-file", str(path)) as web:
+            assert path.read_text() == f"{web.token}\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    for wrong in ("", "short", "\N{SNOWMAN}" * 20):
+        path.write_text(wrong)
+        with pytest.raises(nbq.SettingsError, match="holds no token of 16 characters or more"):
+            run_web(WebOptions(client.connection.path, token_file=str(path)))
+    path.chmod(0o644)
+    with pytest.raises(nbq.SettingsError, match="is open to other users"):
+        run_web(WebOptions(client.connection.path, token_file=str(path)))
+
+
+def test_the_command_says_what_cannot_be(client: nbq.Client) -> None:
+    refused = command("web", "--hub", client.connection.path, "--bind", "192.0.2.1:0")
     assert (refused.code, refused.out) == (2, "")
-    assert "open to other users" in refused.err
+    assert refused.err.startswith("nbq: cannot listen at 192.0.2.1:0: ")
 
 
 @pytest.mark.parametrize(
-    ("given", "code", "text"),
+    ("options", "error", "text"),
     [
-        (["--bind", "nowhere"], 2, "'nowhere' is no address: write HOST:PORT, or unix:PATH"),
-        (["--bind", "127.0.0.1:99999"], 2, "is no address"),
-        (["--bind", "192.0.2.1:0"], 2, "cannot listen at 192.0.2.1:0: "),
-        (["--hub", "no-such-hub"], 3, "no hub named 'no-such-hub' was ever started here"),
+        ({"bind": "nowhere"}, nbq.SettingsError, "'nowhere' is no address: write HOST:PORT, or unix:PATH"),
+        ({"bind": "127.0.0.1:99999"}, nbq.SettingsError, "is no address"),
+        ({"bind": "unix:/no/such/folder/x"}, nbq.SettingsError, "cannot listen at unix:/no/such/folder/x: "),
+        ({"where": "no-such-hub"}, nbq.HubUnreachable, "no hub named 'no-such-hub' was ever started here"),
     ],
 )
 def test_what_cannot_be_served_is_said(
-    client: nbq.Client, monkeypatch: pytest.MonkeyPatch, given: list[str], code: int, text: str
+    client: nbq.Client, options: dict[str, str], error: type[Exception], text: str
 ) -> None:
-    monkeypatch.setenv("NBQ_HUB", client.connection.path)
-    ran = command("web", *given)
-    assert (ran.code, ran.out, text in ran.err) == (code, "", True), ran.err
+    with pytest.raises(error, match=re.escape(text)):
+        run_web(WebOptions(**{"where": client.connection.path, **options}))
 
 
 def test_a_viewers_file_steers_nothing(client: nbq.Client) -> None:
     path = Path(client.connection.path).with_name("viewer.json")
-    ran = command("web", "--hub", str(path), "--key", "client")
-    assert (ran.code, ran.err) == (3, f"nbq: {path} is a viewer's: it can only look\n")
+    with pytest.raises(nbq.Refused, match="is a viewer's: it can only look"):
+        run_web(WebOptions(str(path), "client"))
 
 
 def test_a_run_has_its_tasks_those_that_failed_first(viewer: Web, client: nbq.Client) -> None:
