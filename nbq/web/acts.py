@@ -25,6 +25,19 @@ class Cancel(Struct, frozen=True, forbid_unknown_fields=True, tag_field="do", ta
     id: Id
 
 
+class Retry(Struct, frozen=True, forbid_unknown_fields=True, tag_field="do", tag="retry"):
+    """Run a failed task again, or what failed of a run."""
+
+    id: Id
+
+
+class SteerQueue(Struct, frozen=True, forbid_unknown_fields=True, tag_field="do", tag="queue"):
+    """Start nothing more of a queue, or again."""
+
+    name: Name
+    verb: Literal["pause", "resume"]
+
+
 class DoSchedule(Struct, frozen=True, forbid_unknown_fields=True, tag_field="do", tag="schedule"):
     """Pause, resume, run now or remove a schedule."""
 
@@ -43,9 +56,9 @@ class EditSchedule(Struct, frozen=True, forbid_unknown_fields=True, tag_field="d
     max_runs: Annotated[int, Meta(ge=1)] | None = None
 
 
-Act = Cancel | DoSchedule | EditSchedule
+Act = Cancel | Retry | SteerQueue | DoSchedule | EditSchedule
 
-VERBS = ["cancel", "schedule", "edit"]
+VERBS = ["cancel", "retry", "queue", "schedule", "edit"]
 """What a page is told that it may do."""
 
 _DONE = {"pause": "paused", "resume": "resumed", "run": "runs now", "remove": "removed"}
@@ -60,6 +73,12 @@ def perform(client: Client, act: Act) -> str:
     match act:
         case Cancel():
             return f"{_tasks(client.cancel(act.id))} cancelled"
+        case Retry():
+            again = client.retry(act.id)
+            return f"{_tasks(again.tasks)} tried again"
+        case SteerQueue():
+            (client.pause if act.verb == "pause" else client.resume)(act.name)
+            return f"queue {act.name} {_DONE[act.verb]}"
         case DoSchedule():
             getattr(client.schedules, act.verb)(act.name)
             return f"{act.name} {_DONE[act.verb]}"

@@ -68,6 +68,10 @@ def test_a_failed_task_opens_by_keyboard(opened: Opens, steering: Web, client: n
     )
     expect(drawer.get_by_label("What it printed")).to_have_text("looking for ink\n")
     expect(drawer.locator("code")).to_have_text(failed.id)
+    expect(drawer.locator(".explain")).to_contain_text("It failed at ")
+    drawer.get_by_role("button", name="Retry").click()
+    expect(page.locator("#said")).to_contain_text("1 task tried again")
+    expect(page.locator("#table tbody tr")).to_have_count(2)  # it failed again, in a run of its own
     page.keyboard.press("Escape")
     expect(drawer).to_be_hidden()
     assert page.url.endswith("#tasks")
