@@ -76,7 +76,8 @@ def run(client: Client, run_id: str) -> dict[str, Any]:
     all_of = failed or view.size
     which = "failed tasks" if failed else "tasks"
     said = f"Its {which}" if len(rows) >= all_of else f"{len(rows):,} of its {all_of:,} {which}"
-    why = str(client.explain(run_id)) if view.finished_s is None else ""
+    began = view.states.keys() & {"STARTED", *_ENDED}
+    why = "" if began else " ".join(reason.text for reason in client.explain(run_id).reasons[1:])
     tasks = [state.task_row(row) for row in rows]
     return {**state.run_row(view), "tasks": tasks, "tasks_are": said, "explain": why}
 

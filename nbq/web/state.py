@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -22,6 +22,7 @@ from nbq.schedules import Schedule
 __all__ = [
     "POINTS",
     "Picture",
+    "Point",
     "changes",
     "cluster_sections",
     "described",
@@ -150,8 +151,18 @@ def cluster_sections(view: ClusterView) -> Picture:
     }
 
 
-def point(view: ClusterView, before: list[float | None] | None, ended_before: int) -> list[float | None]:
-    """Return a point of the charts: time, tasks ended in a second, queued, slots busy, slots.
+class Point(NamedTuple):
+    """A point of the charts: when, tasks ended in a second (None: not known), queued, slots busy, slots."""
+
+    at_s: float
+    rate: float | None
+    queued: int
+    busy: int
+    slots: int
+
+
+def point(view: ClusterView, before: Point | None, ended_before: int) -> Point:
+    """Return a point of the charts.
 
     Args:
         view: The hub now.
@@ -160,14 +171,14 @@ def point(view: ClusterView, before: list[float | None] | None, ended_before: in
     """
     now_s = float(view.hub["time_s"])
     rate: float | None = None
-    if before is not None and before[0] is not None and now_s > before[0]:
+    if before is not None and now_s > before.at_s:
         # Runs that are forgotten take their ends with them: that is no negative rate.
-        rate = max(0.0, (ended(view) - ended_before) / (now_s - before[0]))
+        rate = max(0.0, (ended(view) - ended_before) / (now_s - before.at_s))
     up = [engine for engine in view.engines if engine.state != "gone"]
     slots = sum(engine.info.slots for engine in up)
     busy = sum(map(_busy, up))
     queued = sum(queue.queued + queue.leased for queue in view.queues)
-    return [now_s, rate, max(0, queued - busy), busy, slots]
+    return Point(now_s, rate, max(0, queued - busy), busy, slots)
 
 
 def _busy(view: EngineView) -> int:

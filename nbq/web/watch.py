@@ -76,7 +76,7 @@ class Watch:
         self._wanted = threading.Condition()
         self._filters: list[TaskFilter] = []
         self._ended = False
-        self._points: list[list[float | None]] = []
+        self._points: list[state.Point] = []
         self._finished = 0
         self.picture: state.Picture = {}
         self.tasks: dict[TaskFilter, dict[str, Any]] = {}
@@ -176,9 +176,7 @@ class Watch:
 
     def _take(self, cluster: ClusterView) -> state.Picture:
         client = self._contact.client
-        before = self._points[-1] if self._points else None
-        self._points = [*self._points, state.point(cluster, before, self._finished)][-state.POINTS :]
-        self._finished = state.ended(cluster)
+        self._add_point(cluster)
         return {
             **state.cluster_sections(cluster),
             "may_act": self._contact.may_act,
@@ -187,6 +185,13 @@ class Watch:
             "schedules": self._schedules(),
             "points": self._points,
         }
+
+    def _add_point(self, cluster: ClusterView) -> None:
+        before = self._points[-1] if self._points else None
+        point = state.point(cluster, before, self._finished)
+        if before is None or point.at_s - before.at_s >= _EVERY_S / 2:  # so soon, a rate would be a guess
+            self._points = [*self._points, point][-state.POINTS :]
+            self._finished = state.ended(cluster)
 
     def _schedules(self) -> dict[str, Any]:
         # Not client.schedules: there may be ten thousand, and the page shows the first.

@@ -20,7 +20,7 @@ PATIENCE_MS = 20_000
 Opens = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is there, this thread has a running loop
 def browser() -> Iterator[Browser]:
     path = shutil.which("chromium")
     if path is None and os.geteuid():

@@ -45,11 +45,11 @@ def cluster(time_s: float, ended: int, running: int = 0, queued: int = 0, state_
 
 def test_points_have_a_rate_from_the_second_on() -> None:
     first = state.point(cluster(100.0, 50, 2, 7), None, 0)
-    assert first == [100.0, None, 7, 3, 4]
-    assert state.point(cluster(102.0, 90, 9, 7), first, 50) == [102.0, 20.0, 13, 4, 4]
+    assert first == (100.0, None, 7, 3, 4)
+    assert state.point(cluster(102.0, 90, 9, 7), first, 50) == (102.0, 20.0, 13, 4, 4)
     assert state.point(cluster(102.0, 10), first, 50)[1] == 0.0  # runs were forgotten
     assert state.point(cluster(100.0, 90), first, 50)[1] is None  # no time has passed
-    assert state.point(cluster(102.0, 90, state_="gone"), first, 50)[3:] == [0, 0]
+    assert state.point(cluster(102.0, 90, state_="gone"), first, 50)[3:] == (0, 0)
 
 
 def test_an_engine_that_was_just_heard_is_not_silent() -> None:

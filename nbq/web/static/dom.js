@@ -10,9 +10,12 @@ function fill(node, given, children) {
     else if (name === "width%") node.style.width = `${value}%`;
     else node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat(3).filter((child) => child !== null && child !== undefined && child !== ""));
+  node.append(...shown(children));
   return node;
 }
+
+// What is missing, or only said whether something is there, is not shown.
+const shown = (children) => children.flat(3).filter((child) => child !== null && child !== undefined && child !== "" && child !== false);
 
 export function h(name, given = {}, ...children) {
   return fill(document.createElement(name), given, children);
@@ -36,7 +39,7 @@ export function button(text, act, run, more = {}) {
 export function redraw(node, ...children) {
   const active = document.activeElement;
   const held = active && active !== node && node.contains(active) ? active.dataset.act || active.getAttribute("href") : null;
-  node.replaceChildren(...children.flat(3).filter((child) => child !== null && child !== undefined));
+  node.replaceChildren(...shown(children));
   if (held) {
     const again = [...node.querySelectorAll("[data-act], [href]")].find(
       (one) => one.dataset.act === held || one.getAttribute("href") === held,

@@ -32,12 +32,11 @@ export const task = {
     const failed = data.state === "FAILURE";
     return [
       head(page, "Task", data.task, data.state, data.id),
-      data.explain ? h("p", { class: "explain" }, data.explain) : null,
+      h("p", failed ? { class: "error", role: "alert" } : { class: "explain" }, data.explain),
       acts(
         !ENDED.includes(data.state) && page.sure("Cancel", "cancel", { do: "cancel", id: data.id }, `Cancel ${data.task}`),
         failed && page.does("Retry", "retry", { do: "retry", id: data.id }, `Retry ${data.task}`, "strong"),
       ),
-      failed ? h("p", { class: "error", role: "alert" }, data.text) : null,
       facts([
         ["Run", link("run", data.run)],
         ["Label", data.label],

@@ -33,7 +33,7 @@ export function size(bytes) {
 
 export function span(seconds) {
   const s = Math.max(0, seconds);
-  if (s < 0.001) return "0 s";
+  if (s < 0.001) return "under 1 ms";
   if (s < 1) return `${Math.round(s * 1000)} ms`;
   if (s < 10) return `${s.toFixed(1)} s`;
   if (s < 60) return `${Math.floor(s)} s`;
