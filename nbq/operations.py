@@ -61,7 +61,7 @@ class Ask(Struct, frozen=True, array_like=True, tag=10):
             element, group or run is where it is; ``text`` is its id), ``run`` (the row of the run, or
             separate call, that ``text`` is the id of or of a part of) or ``schedules`` (``text`` is a name).
         text: An id; or for ``runs``, ``tasks`` and ``schedules`` a name to look for ("" for all).
-        limit: How many rows at most, newest first.
+        limit: How many rows at most, newest first; of schedules never more than 250.
         state: For ``tasks``: only elements in this state ("" for all); for ``runs``: only those with some.
         mine: For ``runs``: only runs submitted with the key of who asks.
         run, node, index: For ``nodes`` and ``element``; ``run`` also for ``tasks``: only those of it. For

@@ -23,6 +23,10 @@ from nbq.staging import Stagings
 __all__ = ["Face", "Requests"]
 
 
+_SCHEDULES = 250
+"""So many schedules are told of in an answer, whose next fire times have to be found (design, promise 10)."""
+
+
 class Face(Protocol):
     """What a hub does for whoever answers for it."""
 
@@ -255,6 +259,6 @@ class Requests:
                 text = f"there is no schedule {ask.text!r}: it is mistyped, was removed, or had finished"
                 return wire.Rejected("unknown", text, request=ask.request)
             return wire.Answer(ask.request, 1, schedules=[scheduler.firing.view(known, whole=True)])
-        names = sorted(schedules)[ask.index : ask.index + ask.limit]
+        names = sorted(schedules)[ask.index : ask.index + min(ask.limit, _SCHEDULES)]
         rows = [scheduler.firing.view(schedules[name], whole=False) for name in names]
         return wire.Answer(ask.request, len(schedules), schedules=rows)

@@ -95,7 +95,7 @@ class ScheduleHandle:
 
     @property
     def active(self) -> list[Any]:
-        """The handles of its runs that have not ended."""
+        """The handles of its runs that have not ended: of the newest 100 of them, the newest last."""
         return [self._schedules.client.result(run.hex()) for run in self.view.active]
 
     @property

@@ -154,10 +154,9 @@ class Schedules:
         """Return what the hub says of its schedules, by name, without their histories."""
         found: list[ScheduleView] = []
         while True:
-            ask = wire.Ask(0, "schedules", limit=_ROWS, index=len(found))
-            rows = self.client._link.answer(ask).schedules
-            found += rows
-            if len(rows) < _ROWS:
+            answer = self.client._link.answer(wire.Ask(0, "schedules", limit=_ROWS, index=len(found)))
+            found += answer.schedules
+            if not answer.schedules or len(found) >= answer.count:
                 return found
 
     def view(self, name: str) -> ScheduleView:

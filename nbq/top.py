@@ -311,7 +311,7 @@ def _schedule(row: ScheduleView, now_s: float) -> list[object]:
     state = "finished" if row.state.finished_s is not None else "paused" if row.state.paused else ""
     following = f"in {span_text(max(0.0, row.next_s - now_s))}" if row.next_s is not None else ""
     last = row.state.history[-1].what if row.state.history else ""
-    return [row.name, row.spec.text, state, following, row.state.runs, len(row.active), last]
+    return [row.name, row.spec.text, state, following, row.state.runs, row.unfinished, last]
 
 
 Rows = Callable[[Look], dict[str, list[Any]]]

@@ -386,7 +386,8 @@ def apply(where: str | None, file: Path | None, source: str | None, as_json: boo
     \b
         nbq schedule apply --file deploy/nbq.toml --hub client.json
 
-    --json prints {"added": [NAME, ...], "changed", "removed", "kept"}.
+    --json prints {"added": [NAME, ...], "changed", "removed", "kept", "passed"}; passed are those that would
+    never fire any more.
 
     Exit code: 0 done; 2 an entry means nothing; 3 the hub cannot be reached.
     """

@@ -12,6 +12,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from datetime import UTC, tzinfo
+from itertools import islice
 
 from msgspec.structs import replace
 
@@ -36,6 +37,8 @@ _LATE_S = 60.0
 _IN_A_ROW = 1000
 _WAITING = 100
 _HISTORY = 20
+_ACTIVE = 100
+"""So many runs that have not ended are named to people."""
 _BUSY_S = 1.0
 """After so long a fire is tried again that the hub had no room for."""
 _TURN = 750
@@ -109,6 +112,8 @@ class Firing:
 
     def wait_s(self, now: Now) -> float | None:
         """Return for how many seconds no schedule is to be looked at; None for ever."""
+        if self._ledger.free:
+            return 0.0
         while self._looks and self._next.get(self._looks[0][1]) != self._looks[0][0]:
             heapq.heappop(self._looks)
         return max(self._looks[0][0] - now.wall_s, 0.0) if self._looks else None
@@ -321,7 +326,7 @@ class Firing:
         state = ScheduleState(now.wall_s)
         if old is not None:
             state = replace(old.state, finished_s=None)
-            if not same:  # what it would have fired before now, it was not asked to
+            if not same or old.state.finished_s is not None:  # before now it was not asked to fire so
                 state = replace(state, cursor_s=max(state.cursor_s, now.wall_s), late=0)
         try:
             moments = Moments(event.spec, event.id, self._zone)
@@ -422,6 +427,11 @@ class Firing:
             )
             raise _Refused("overlap", text)
         if spec.overlap == "queue" and (active or state.waiting):
+            if state.paused:
+                text = (
+                    f"the schedule {name!r} is paused, and another run of it has not ended: resume it first"
+                )
+                raise _Refused("overlap", text)
             if len(state.waiting) >= _WAITING:
                 text = f"{_WAITING} fire times of the schedule {name!r} wait already; try again later"
                 raise _Refused("overlap", text)
@@ -436,10 +446,12 @@ class Firing:
         state = schedule.state
         if not whole:
             state = replace(state, history=state.history[-1:])
-        active = [run.id for run in self._ledger.made.get(schedule.name, {}).values()]
+        made = self._ledger.made.get(schedule.name, {})
+        active = [run.id for run in islice(reversed(made.values()), _ACTIVE)]
         return ScheduleView(
-            schedule.name, schedule.spec, state, schedule.owner, schedule.at_s, self._next_s(schedule), active
-        )
+            schedule.name, schedule.spec, state, schedule.owner, schedule.at_s, self._next_s(schedule),
+            active[::-1], len(made),
+        )  # fmt: skip
 
     def _next_s(self, schedule: Schedule) -> float | None:
         state = schedule.state

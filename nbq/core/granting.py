@@ -106,7 +106,20 @@ class Granting:
         queue.queued += hi - lo
         parts = node.by_priority(lo, hi)
         for priority, a, b in reversed(parts) if front else parts:
+            if not front:
+                self._trim(queue, priority)
             queue.push(priority, ReadyRange(run.number, node.number, a, b), front=front)
+
+    def _trim(self, queue: ReadyQueue, priority: int) -> None:
+        """Drop what was cancelled of those that came last: behind what cannot start it would pile up."""
+        while (item := queue.last(priority)) is not None:
+            run = self._ledger.runs.get(item.run)
+            node = run.nodes[item.node] if run is not None else None
+            if node is not None and node.state.find(State.QUEUED, item.lo, item.hi) >= 0:
+                return
+            if node is not None and node.own is not None and node.own.moved.get(priority) is item:
+                del node.own.moved[priority]
+            queue.drop_last(priority)
 
     def raised(self, run: Run, node: Node, lo: int, hi: int) -> None:
         """Take notice that elements have a higher priority than before.

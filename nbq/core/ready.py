@@ -78,3 +78,12 @@ class ReadyQueue:
     def drop_head(self) -> None:
         """Remove the range that is next."""
         self._levels[-self._order[0]].popleft()
+
+    def last(self, priority: int) -> ReadyRange | None:
+        """Return the last range of a priority, or None."""
+        level = self._levels.get(priority)
+        return level[-1] if level else None
+
+    def drop_last(self, priority: int) -> None:
+        """Remove the last range of a priority."""
+        self._levels[priority].pop()

@@ -29,6 +29,8 @@ _WORK = 1000.0
 """What may be done in a turn: so many facts, some 20 microseconds each (design, promise 10)."""
 _LOOK = 0.05
 """What it costs to look at a run or node that is not meant."""
+_SCAN = 10_000.0
+"""So many elements to look through are as much as a fact."""
 _BYTES = 2048.0
 """So many bytes to copy are as much as a fact."""
 _WINDOW = 1024
@@ -248,7 +250,7 @@ class Helm:
         salt = salt[:_SALT]
         states = [state for state in job.chosen.states or [State.FAILURE] if state in _FAILED]
         for run in self._runs(job.chosen, self._ledger.runs):
-            yield _LOOK
+            yield _LOOK if run is None else _LOOK + run.size / _SCAN
             if run is None:
                 continue
             origin = run.origin

@@ -196,10 +196,18 @@ def fires(timing: Timing, zone: tzinfo) -> Fires:
             fields = calendar(timing)
             return lambda after: next_fire(fields, zone, after.astimezone(UTC))
         case Every():
-            return _every(timing.start and timing.start.astimezone(UTC), period(timing))
+            return _every(timing.start and _instant(timing.start), period(timing))
         case At():
-            when = timing.when.astimezone(UTC)
+            when = _instant(timing.when)
             return lambda after: when if when > after else None
+
+
+def _instant(moment: datetime) -> datetime:
+    """Return a moment in UTC. Raises ValueError if it has none there, at either end of the calendar."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{moment.isoformat()} is no instant that UTC has a date for") from None
 
 
 def _every(start: datetime | None, distance: timedelta) -> Fires:

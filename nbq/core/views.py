@@ -112,7 +112,9 @@ class ScheduleView(Struct, frozen=True, array_like=True):
     next_s: float | None
     """Its next fire time, None if there is none or it is paused."""
     active: list[bytes]
-    """Runs of it that have not ended."""
+    """The newest runs of it that have not ended: up to 100, the newest last."""
+    unfinished: int = 0
+    """How many runs of it have not ended."""
 
 
 HappeningKind = Literal[

@@ -23,6 +23,7 @@ from nbq.client import Client
 from nbq.configuration import Settings, current_settings
 from nbq.core.model import Now, State
 from nbq.core.queries import shown_state
+from nbq.core.runs import Run
 from nbq.core.scheduler import Limits, Scheduler
 from nbq.engines.supervisor import EngineOptions
 from nbq.errors import Standstill, UsageError
@@ -43,6 +44,8 @@ _TICK_S = 1e-6
 _PATIENCE_S = 60.0
 """Nothing has happened for so long, and nothing is due: nothing ever will. All that a hub waits for of its
 own accord (an engine that is silent, a lease that did not arrive) takes less."""
+_FIRES = 1000
+"""Schedules alone have fired so often, and nothing else has come further: it never will."""
 _UNSETTLED_TURNS = 16
 
 
@@ -50,8 +53,8 @@ class _Scheduler(Scheduler):
     """The scheduler, which also says when something is due."""
 
     def due_s(self, now: Now) -> float | None:
-        """Return in how many seconds something is due, expires, may start or fires; None if nothing does."""
-        waits = (self._deadlines.due_s(now), self._granting.wait_s(now), self.firing.wait_s(now))
+        """Return in how many seconds something is due, expires or may start; None if nothing does."""
+        waits = (self._deadlines.due_s(now), self._granting.wait_s(now))
         return min((wait for wait in waits if wait is not None), default=None)
 
 
@@ -100,6 +103,10 @@ class LocalCluster:
         """Commits and that, when time passed last."""
         self._idle_s = 0.0
         self._idle_turns = 0
+        self._fires = 0
+        """How often time has passed since for fire times of schedules alone."""
+        self._left = 0
+        """What had not ended when it did, of all that no schedule made."""
         self._unsettled = 0
         """Turns since the hub's last quiet moment: it may have kept something back for the next."""
         self.folder = _folder() / os.urandom(8).hex()
@@ -240,6 +247,10 @@ class LocalCluster:
         now = self.clock.now()
         wait_s = self.hub.scheduler.wait_s(now)
         due_s = self.hub.deadlines.due_s(now)
+        fires_s = self.hub.scheduler.firing.wait_s(now)
+        self._count_fires(due_s is None and until_s is None and fires_s is not None)
+        if due_s is None or (fires_s is not None and fires_s < due_s):
+            due_s = fires_s
         if due_s is None:
             wait_s = max(wait_s, _TICK_S * 2 ** min(self._idle_turns, 24))
             if until_s is None and self._idle_s > _PATIENCE_S:
@@ -253,6 +264,22 @@ class LocalCluster:
         self.clock.mono_s = until_s if late and until_s is not None else to_s
         self._tick()
         return not late
+
+    def _count_fires(self, alone: bool) -> None:
+        """Count how often there is nothing to wait for but that schedules fire.
+
+        Raises:
+            Standstill: That leads to nothing any more.
+        """
+        ledger = self.hub.scheduler.ledger
+        made = sum(run.left for runs in ledger.made.values() for run in runs.values())
+        if not alone or ledger.left - made != self._left:
+            self._left, self._fires = ledger.left - made, 0
+            return
+        self._fires += 1
+        if self._fires > _FIRES:
+            self._fires = 0
+            raise Standstill(f"{self._why()} but that schedules fire")
 
     def _tick(self) -> None:
         """Let everybody notice that time has passed; peers first, so that none is taken for lost."""
@@ -313,14 +340,24 @@ class LocalCluster:
     def run_all(self) -> None:
         """Let everything that was submitted come to its end, however far in the future that is.
 
+        Of schedules that is what they have made by now: what they make meanwhile is not waited for.
+
         Raises:
             Standstill: Some of it cannot.
         """
         with self.lock:
             self.exchange()
-            while self.hub.scheduler.ledger.left:
+            there = list(self.hub.scheduler.ledger.unfinished)
+            while self._has_left(there):
                 self.step()
             self._calm()
+
+    def _has_left(self, there: list[int]) -> bool:
+        """Return whether one of these runs has not ended, or one that no schedule made; drops what has."""
+        unfinished = self.hub.scheduler.ledger.unfinished
+        while there and there[-1] not in unfinished:
+            there.pop()
+        return bool(there) or any(map(_is_submitted, unfinished.values()))
 
     def advance(self, seconds: float) -> None:
         """Let so much (virtual) time pass, and all that happens meanwhile happen."""
@@ -378,6 +415,10 @@ class LocalClient(Client):
     def states_of_latest(self) -> dict[str, int]:
         """Return how many tasks of what was submitted last are in each state; skipped ones do not count."""
         return self.cluster.states(self._local_link.latest)
+
+
+def _is_submitted(run: Run) -> bool:
+    return run.origin is None or not run.origin.schedule
 
 
 def _identify(_user: str | None, token: bytes) -> tuple[str, Role] | None:

@@ -97,7 +97,7 @@ def schedule_row(view: ScheduleView) -> dict[str, Any]:
     return {
         "id": view.name, "name": view.name, "runs_what": spec.text, "when": sentence(spec.timing),
         "tz": spec.timing.tz, "paused": state.paused, "next_s": view.next_s, "runs": state.runs,
-        "active": len(view.active), "finished_s": state.finished_s, "owner": view.owner,
+        "active": view.unfinished, "finished_s": state.finished_s, "owner": view.owner,
         "waiting": len(state.waiting), "last": fire_row(state.history[-1]) if state.history else None,
     }  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Schedules fire: at their times, once, and as their policies say."""
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from msgspec.structs import replace
@@ -105,6 +105,14 @@ def test_a_name_is_taken_once_and_the_same_request_twice(rig):
         (
             {"start_s": math.inf},
             "schedule: the schedule 'tick' means nothing: its start is no instant between 1970 and 9999",
+        ),
+        (
+            {"timing": At(datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))))},
+            "schedule: the schedule 'tick' means nothing: 0001-01-01T00:00:00+14:00 is no instant that UTC",
+        ),
+        (
+            {"timing": Every(10.0, datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-2))))},
+            "schedule: the schedule 'tick' means nothing: 9999-12-31T23:00:00-02:00 is no instant that UTC",
         ),
         (
             {"end_s": WALL_S + 5},
@@ -221,6 +229,26 @@ def test_a_finished_one_can_be_run_by_hand_and_edited_to_go_on(rig):
     assert rig.put(overlap="queue", graph=None, replace=True) == ""
     rig.tick(10.0)
     assert rig.times() == [10, 10, 20]
+
+
+def test_a_finished_one_that_is_edited_to_go_on_has_missed_nothing(rig):
+    rig.put(max_runs=1, misfire="all")
+    rig.tick(10.0)
+    rig.tick(1000.0)
+    rig.put(max_runs=3, misfire="all", graph=None, replace=True)
+    rig.settle()
+    assert rig.times() == [10]
+    rig.tick(10.0)
+    assert rig.times() == [10, 1020]
+
+
+def test_of_very_many_runs_the_newest_are_named_to_people(rig, monkeypatch):
+    monkeypatch.setattr(firing, "_ACTIVE", 2)
+    rig.put()
+    for _ in range(4):
+        rig.tick(10.0)
+    view = rig.scheduler.firing.view(rig.schedule(), whole=False)
+    assert (view.active, view.unfinished) == ([run.id for run in rig.runs()[2:]], 4)
 
 
 def test_the_history_keeps_the_last_twenty(rig):

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from nbq.core.actions import Interrupt
+from nbq.core.events import QueueSteered
 from nbq.core.model import Graph, Slice, State
 from nbq.core.scheduler import Limits
 from nbq.core.timing import At, Cron, Every
@@ -143,6 +144,39 @@ def test_a_manual_run_waits_in_the_queue_too_and_keeps_its_salt(rig):
     assert rig.history()[2:] == [("manual", 1.0)]
     state = rig.schedule().state
     assert (state.waiting, state.asked) == ([], [])
+
+
+def test_a_paused_one_is_not_run_by_hand_where_that_would_have_to_wait(rig):
+    rig.put(overlap="queue")
+    rig.change("pause")
+    assert rig.change("run") == ""
+    assert rig.change("run", salt=b"more" * 4) == (
+        "overlap: the schedule 'tick' is paused, and another run of it has not ended: resume it first"
+    )
+    assert (rig.history(), rig.schedule().state.waiting) == ([("manual", 0.0)], [])
+
+
+def test_what_waits_runs_at_once_when_the_one_before_is_cancelled(rig):
+    rig.put(overlap="queue")
+    rig.tick(10.0)
+    rig.tick(10.0)
+    rig.steer("cancel")
+    assert rig.scheduler.wait_s(rig.now) == 0.0
+    rig.tick()
+    assert rig.times() == [10, 20]
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_runs_that_are_replaced_in_a_paused_queue_do_not_pile_up_there(rig, behind):
+    if behind:
+        rig.submit(node("before"))
+    rig.send(QueueSteered("default", True))
+    rig.put(overlap="cancel_previous")
+    for _ in range(20):
+        rig.tick(10.0)
+    assert [shown(run) for run in rig.runs()] == [["R"]] * 19 + [["q"]]
+    there = [item.run for item in rig.scheduler.queues["default"]]
+    assert there == [1] * behind + [rig.runs()[-1].number]
 
 
 def test_the_queue_is_bounded(rig):

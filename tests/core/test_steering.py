@@ -436,6 +436,16 @@ def test_a_run_that_is_forgotten_meanwhile_is_not_tried_again(monkeypatch):
     assert [action for _ in range(3) for action in rig.tick()] == [Discard([], [], 2), Done(1, 0, [])]
 
 
+def test_very_large_runs_are_looked_through_in_several_turns(monkeypatch):
+    monkeypatch.setattr("nbq.core.steering._WORK", 1.0)
+    monkeypatch.setattr("nbq.core.steering._SCAN", 1.0)
+    rig = Rig()
+    for _ in range(3):
+        failed(rig, node("a", 6), states="SSSSSS", lists=([Slice(0, 0, 6)],), value=Nested(0))
+    rig.send(Steering(1, Chosen(name="a"), "retry", S1))
+    assert [rig.tick() for _ in range(4)] == [[], [], [], [Done(1, 0, [])]]
+
+
 def test_a_full_hub_says_what_it_has_not_tried_again():
     rig = Rig(Limits(elements=3))
     failed(rig, node("a", 2), states="FF", lists=([Slice(0, 0, 2)],), value=Nested(0))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 import nbq
 from nbq.testing import ClusterUnderTest
 from tests.local.work import add, total
@@ -50,5 +52,38 @@ def test_overlap_counts_runs_that_have_not_ended(nbq_cluster: ClusterUnderTest) 
     schedules.add("slow", slow, nbq.every(600), overlap="skip")
     nbq_cluster.advance(2400)
     assert [fire.outcome for fire in schedules.history("slow")] == ["run", "overlap", "run", "overlap"]
+    schedules.remove("slow")
+    nbq_cluster.run_all()
+
+
+def test_what_can_never_end_is_found_while_a_schedule_fires_for_ever(nbq_cluster: ClusterUnderTest) -> None:
+    schedules = nbq_cluster.client.schedules
+    schedules.add("minutely", add.s(1, 1), nbq.every(60))
+    nbq_cluster.client.pause("held")
+    held = add.apply_async((1, 2), queue="held")
+    with pytest.raises(nbq.Standstill, match="nothing can happen any more but that schedules fire"):
+        held.get()
+    nbq_cluster.client.resume("held")
+    assert (held.get(), schedules.get("minutely").runs > 500) == (3, True)
+    schedules.remove("minutely")
+
+
+def test_what_ends_in_the_far_future_is_waited_for_while_a_schedule_fires(
+    nbq_cluster: ClusterUnderTest,
+) -> None:
+    schedules = nbq_cluster.client.schedules
+    schedules.add("hourly", add.s(1, 1), nbq.every(3600))
+    late = add.apply_async((1, 2), countdown=2000 * 3600)
+    assert (late.get(), schedules.get("hourly").runs) == (3, 2000)
+    schedules.remove("hourly")
+
+
+def test_run_all_does_not_wait_for_what_schedules_make_meanwhile(nbq_cluster: ClusterUnderTest) -> None:
+    schedules = nbq_cluster.client.schedules
+    when = nbq.every(600, start=nbq_cluster.now + timedelta(seconds=600))
+    schedules.add("slow", add.s(1, 1).set(countdown=1000), when)
+    run = schedules.run("slow")
+    nbq_cluster.run_all()
+    assert (run.state, schedules.get("slow").runs) == ("SUCCESS", 2)
     schedules.remove("slow")
     nbq_cluster.run_all()

@@ -105,7 +105,7 @@ def test_the_list_has_the_last_fire_and_one_by_name_has_all(memory: Memory) -> N
 
     def view(name: str, history: list[Fire], active: list[bytes]) -> ScheduleView:
         state = ScheduleState(at_s, runs=len(active), history=history)
-        return ScheduleView(name, SPEC, state, "key-client", at_s, at_s + 100, active)
+        return ScheduleView(name, SPEC, state, "key-client", at_s, at_s + 100, active, len(active))
 
     rows = [view("a", [], []), view("tick", fires[-1:], runs)]
     viewer = b"\0viewer"
