@@ -19,18 +19,21 @@ from nbq.core.ending import Ending
 from nbq.core.events import Chosen, QueueSteered, RateSet, Steering
 from nbq.core.facts import Reprioritised, Steered
 from nbq.core.granting import Granting
+from nbq.core.ids import made_id
 from nbq.core.making import Making
 from nbq.core.model import NONE, BlockMeta, Graph, Nested, NodeSpec, Now, Origin, Slice, State
 from nbq.core.runs import Node, Run, spans
 
 __all__ = ["Helm"]
 
-_WORK = 1000.0
-"""What may be done in a turn: so many facts, some 20 microseconds each (design, promise 10)."""
+_WORK = 500.0
+"""What may be done in a turn: so many facts, some 20 microseconds each; a turn may grant as well."""
 _LOOK = 0.05
 """What it costs to look at a run or node that is not meant."""
 _SCAN = 10_000.0
 """So many elements to look through are as much as a fact."""
+_RUN = 4.0
+"""What it costs to make a run."""
 _BYTES = 2048.0
 """So many bytes to copy are as much as a fact."""
 _WINDOW = 1024
@@ -285,7 +288,8 @@ class Helm:
                 continue
             bits = int.from_bytes(node.state.translate(table), "little")
             if node.number >= len(run.planned.nodes):
-                added = added or bits != 0  # what an element added; by itself it cannot be run again
+                named = chosen.node in (NONE, node.number)  # what an element added cannot be run by itself
+                added = added or (named and bits != 0)
                 continue
             bits &= ~job.covered.get(_place(run, node.number), 0)
             if bits:
@@ -327,6 +331,10 @@ class Helm:
         blocks: list[tuple[int, BlockMeta]], begin: bytes, count: int,
     ) -> Steps:  # fmt: skip
         """Make a run, once its blocks are copied: the copies belong to nothing while they are made."""
+        made = self._ledger.by_id.get(made_id(origin.template, origin.salt))
+        if made is not None:  # at this request, which came again
+            self._note_made(job, made, count)
+            return
         if self._ledger.left + sum(spec.size for spec in graph.nodes) > self._elements:
             job.text = f"the hub is full: {job.count:,} of the tasks are tried again, the others are not"
             return
@@ -343,10 +351,8 @@ class Helm:
             return
         metas = [block for _, block in blocks]
         made = self._making.make(origin, owner, graph, metas, [], self._now, number, begin)
-        if made.number != number:  # at this request, when it came before
-            self._decided.act(Discard([], [], number))
         self._note_made(job, made, count)
-        yield 2.0
+        yield _RUN
 
     def _fresh(self, spec: NodeSpec) -> NodeSpec:
         """Return a node to be run now: without ids that exist already, and without times that are past."""
