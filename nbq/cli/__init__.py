@@ -13,7 +13,7 @@ from io import TextIOWrapper
 
 import click
 
-from nbq.cli.act import call, cancel, key
+from nbq.cli.act import call, key
 from nbq.cli.demo import demo
 from nbq.cli.doctor import doctor
 from nbq.cli.engines import engines
@@ -22,6 +22,7 @@ from nbq.cli.look import explain, result, runs, status, tasks
 from nbq.cli.schedule import schedule
 from nbq.cli.serve import engine, hub
 from nbq.cli.show import escaped, print_json
+from nbq.cli.steer import cancel, priority, queue, rate, retry
 from nbq.cli.top import top
 from nbq.cli.web import web
 from nbq.errors import HubError, NbqError, Refused, UnknownResult, UsageError
@@ -60,6 +61,10 @@ for command in (
     events,
     call,
     cancel,
+    retry,
+    priority,
+    queue,
+    rate,
     schedule,
     key,
     demo,

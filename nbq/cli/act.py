@@ -1,8 +1,7 @@
-"""``nbq call``, ``nbq cancel`` and ``nbq key``: what changes something on a hub."""
+"""``nbq call`` and ``nbq key``: who may come in, and one call."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,9 @@ from nbq.cli.show import (
     print_table,
     time_text,
 )
-from nbq.errors import SettingsError, UnknownResult, WaitTimeout
+from nbq.errors import SettingsError, WaitTimeout
 
-__all__ = ["call", "cancel", "key"]
+__all__ = ["call", "key"]
 
 
 @click.command(short_help="Submit a call of a task, and print its value.")
@@ -99,54 +98,6 @@ def _keyword(text: str) -> tuple[str, Any]:
     if not equals or not name.isidentifier():
         raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--kw")
     return name, _value(value)
-
-
-@click.command(short_help="Stop tasks, queued or running.")
-@hub_option
-@click.argument("ids", metavar="ID...", nargs=-1)
-@click.option("--all", "all_", is_flag=True, help="Everything that has not ended, whoever submitted it.")
-@click.option("--yes", is_flag=True, help="Do not ask before --all.")
-@json_option
-def cancel(where: str | None, ids: tuple[str, ...], all_: bool, yes: bool, as_json: bool) -> int:
-    """Stop tasks, or whole runs, by their ids: queued ones at once, running ones by interrupt, then kill.
-
-    What has ended already stays as it is, and is no error. Tasks that follow a stopped one count too.
-
-    \b
-        nbq cancel 01a20e224272b2ab9659950000000001-0-0
-        nbq cancel 01a20e224272b2ab9659950000000001     # all of the run
-        nbq cancel --all --yes
-
-    --json prints {"stopped": N, "unknown": [ID, ...]}.
-
-    Exit code: 0 done; 1 an id is unknown (the others are stopped all the same); 3 the hub cannot be
-    reached, or refuses.
-    """
-    if all_ == bool(ids):
-        raise click.UsageError("name the tasks to stop by their ids, or say --all")
-    if all_ and not (yes or sys.stdin.isatty()):
-        raise click.UsageError("--all asks first, and there is nobody to ask: add --yes")
-    unknown: list[str] = []
-    with connected(where) as client:
-        client_only(client, "cancel")
-        if all_:
-            if not yes:
-                click.confirm("Stop everything that has not ended?", abort=True, err=True)
-            stopped = client.cancel_all()
-        else:
-            stopped = 0
-            for task_id in ids:
-                try:
-                    stopped += client.cancel(task_id)
-                except UnknownResult:
-                    unknown.append(task_id)
-    if as_json:
-        print_json({"stopped": stopped, "unknown": unknown})
-    else:
-        click.echo(f"{stopped:,} {'task' if stopped == 1 else 'tasks'} stopped")
-        for task_id in unknown:
-            click.echo(f"nbq: the hub has no run or task {escaped(task_id)!r}", err=True)
-    return 1 if unknown else 0
 
 
 # ------------------------------------------------------------------ keys

@@ -1,4 +1,4 @@
-"""``nbq cancel``, ``retry``, ``priority``, ``queue`` and ``rate``: what is done with the work that a hub holds."""
+"""``nbq cancel``, ``retry``, ``priority``, ``queue``, ``rate``: what is done with work that a hub holds."""
 
 from __future__ import annotations
 
@@ -49,11 +49,15 @@ def filter_options(command: Command) -> Command:
     return command
 
 
-def _filters(ids: tuple[str, ...], states: tuple[str, ...], **common: str | None) -> dict[str, Any]:
+def _filters(
+    ids: tuple[str, ...], states: tuple[str, ...], common: dict[str, str | None], other: str = ""
+) -> dict[str, Any]:
     """Return the filters of a command line, which has either these or ids."""
     given = {name: value for name, value in common.items() if value}
     if bool(ids) == bool(given):
-        raise click.UsageError("name the tasks by their ids, or say --label, --name, --queue or --run")
+        raise click.UsageError(
+            "name the tasks by their ids, or say --label, --name, --queue or --run" + other
+        )
     if states and ids:
         raise click.UsageError("--state goes with --label, --name, --queue or --run, not with ids")
     return {**given, "state": [state.upper() for state in states]} if states else given
@@ -88,7 +92,7 @@ def _each(ids: tuple[str, ...], act: Callable[[str], None]) -> list[str]:
 
 def _print_unknown(unknown: list[str]) -> None:
     for text in unknown:
-        click.echo(f"nbq: the hub has no run or task {escaped(text)!r}", err=True)
+        click.echo(f"nbq: the hub has no run or task {text!r}", err=True)
 
 
 def _tasks(count: int) -> str:
@@ -124,7 +128,7 @@ def cancel(
         if ids or states or any(common.values()):
             raise click.UsageError("--all means everything: leave out the rest")
         _confirm("Stop everything that has not ended?", yes)
-    filters = {} if all_ else _filters(ids, states, **common)
+    filters = {} if all_ else _filters(ids, states, common, ", or --all")
     if filters:
         _confirm(f"Stop all tasks with {_meant(filters)}?", yes)
     stopped = 0
@@ -176,7 +180,7 @@ def retry(
     Exit code: 0 done; 1 an id is unknown, or nothing of it can be tried again; 3 the hub cannot be reached,
     or refuses.
     """
-    filters = _filters(ids, states, **common)
+    filters = _filters(ids, states, common)
     if filters:
         _confirm(f"Run all failed tasks with {_meant(filters)} again?", yes)
     retried = 0
@@ -235,7 +239,7 @@ def priority(
 
     Exit code: 0 done; 1 an id is unknown; 3 the hub cannot be reached, or refuses.
     """
-    filters = _filters(ids, states, **common)
+    filters = _filters(ids, states, common)
     if filters:
         _confirm(f"Give all tasks with {_meant(filters)} priority {value}?", yes)
     changed = 0
@@ -268,6 +272,8 @@ def queue() -> None:
         nbq queue list
         nbq queue pause slow
         nbq queue purge slow --yes
+
+    Exit code: 0 done; 3 the hub cannot be reached, or refuses.
     """
 
 
@@ -276,6 +282,9 @@ def queue() -> None:
 @json_option
 def list_(where: str | None, as_json: bool) -> None:
     """List the queues that have work or an engine, and those that are paused.
+
+    \b
+        nbq queue list
 
     --json prints {"queues": [{"name", "queued", "scheduled", "leased", "engines", "paused"}]}.
 
@@ -301,6 +310,9 @@ def list_(where: str | None, as_json: bool) -> None:
 def pause(where: str | None, name: str, as_json: bool) -> None:
     """Start no more tasks of the queue NAME until it is resumed; what runs goes on.
 
+    \b
+        nbq queue pause slow
+
     --json prints {"queue": NAME, "paused": true, "changed": BOOL}.
 
     Exit code: 0 done; 3 the hub cannot be reached, or refuses.
@@ -314,6 +326,9 @@ def pause(where: str | None, name: str, as_json: bool) -> None:
 @json_option
 def resume(where: str | None, name: str, as_json: bool) -> None:
     """Start tasks of the queue NAME again.
+
+    \b
+        nbq queue resume slow
 
     --json prints {"queue": NAME, "paused": false, "changed": BOOL}.
 
@@ -340,6 +355,9 @@ def _set_paused(where: str | None, name: str, as_json: bool, *, paused: bool) ->
 @json_option
 def purge(where: str | None, name: str, yes: bool, as_json: bool) -> None:
     """Cancel what waits in the queue NAME and does not run.
+
+    \b
+        nbq queue purge slow --yes
 
     --json prints {"queue": NAME, "stopped": N}.
 

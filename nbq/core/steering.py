@@ -173,12 +173,13 @@ class Helm:
                 continue
             self._decided.act(Done(job.ticket, job.count, job.made, job.text))
 
-    def _runs(self, chosen: Chosen, pool: dict[int, Run]) -> Iterator[Run | None]:
-        """Yield the runs that are meant, newest first; None for one that is not, or not any more."""
+    def _runs(self, chosen: Chosen, pool: dict[int, Run], *, newest: bool) -> Iterator[Run | None]:
+        """Yield the runs that are meant, newest or oldest first; None for one that is not (any more)."""
         if chosen.run:
             yield self._ledger.by_id.get(chosen.run)
             return
-        for number in reversed(list(pool)):
+        numbers = list(pool)
+        for number in reversed(numbers) if newest else numbers:
             run = pool.get(number)
             early = run is not None and (chosen.before_s is None or run.at_s < chosen.before_s)
             yield run if early else None
@@ -186,12 +187,12 @@ class Helm:
     def _is_there(self, run: Run) -> bool:
         return self._ledger.runs.get(run.number) is run
 
-    def _parts(self, chosen: Chosen) -> Iterator[tuple[Run, Node, int, int] | None]:
+    def _parts(self, chosen: Chosen, *, newest: bool) -> Iterator[tuple[Run, Node, int, int] | None]:
         """Yield the parts of unfinished runs that are meant, states aside; None where there was only a look.
 
-        The last nodes of a run come first: nothing ends by what it follows that is meant itself.
+        With ``newest``, the last nodes of a run come first: nothing ends by what it follows but is meant too.
         """
-        for run in self._runs(chosen, self._ledger.unfinished):
+        for run in self._runs(chosen, self._ledger.unfinished, newest=newest):
             if run is None or not run.left:
                 yield None
                 continue
@@ -199,12 +200,12 @@ class Helm:
             if chosen.node != NONE:
                 named = run.nodes[chosen.node : chosen.node + 1]
                 parts = [part for node in named for part in run.reach(node, *_bounds(chosen, node))]
-            for node, lo, hi in reversed(parts):
+            for node, lo, hi in reversed(parts) if newest else parts:
                 yield (run, node, lo, hi) if node.left and _is_meant(chosen, node) else None
 
     def _cancel(self, job: _Job) -> Steps:
         states = _states(job.chosen, _LIVING)
-        for part in self._parts(job.chosen):
+        for part in self._parts(job.chosen, newest=True):
             if part is None:
                 yield _LOOK
                 continue
@@ -223,7 +224,7 @@ class Helm:
 
     def _prioritise(self, job: _Job, priority: int) -> Steps:
         states = _states(job.chosen, _LIVING)
-        for part in self._parts(job.chosen):
+        for part in self._parts(job.chosen, newest=False):
             if part is None:
                 yield _LOOK
                 continue
@@ -252,7 +253,7 @@ class Helm:
     def _retry(self, job: _Job, salt: bytes, owner: str) -> Steps:
         salt = salt[:_SALT]
         states = [state for state in job.chosen.states or [State.FAILURE] if state in _FAILED]
-        for run in self._runs(job.chosen, self._ledger.runs):
+        for run in self._runs(job.chosen, self._ledger.runs, newest=True):
             yield _LOOK if run is None else _LOOK + run.size / _SCAN
             if run is None:
                 continue

@@ -223,13 +223,13 @@ def test_cancel_all_asks_first(client: Client, hub: Path) -> None:
     ran = nbq("cancel", "--all")
     assert (ran.code, ran.err.splitlines()[-1]) == (
         2,
-        "Error: --all asks first, and there is nobody to ask: add --yes",
+        "Error: this asks first, and there is nobody to ask: add --yes",
     )
     assert nbq("cancel", "--all", "--yes", "--json").json == {"stopped": 2, "unknown": []}
     ran = nbq("cancel")
     assert (ran.code, ran.err.splitlines()[-1]) == (
         2,
-        "Error: name the tasks to stop by their ids, or say --all",
+        "Error: name the tasks by their ids, or say --label, --name, --queue or --run, or --all",
     )
 
 

@@ -68,6 +68,14 @@ def slow_add(x, y):
 
 
 @nbq.task
+def fails_until(path, value):
+    """Fail until a file is there."""
+    if not Path(path).exists():
+        raise ValueError(value)
+    return value
+
+
+@nbq.task
 def die(how, path, times=1_000_000):
     """End the slot's process, the first so many times; then return how often it was tried."""
     note(path)
