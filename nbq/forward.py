@@ -77,8 +77,9 @@ def _args(run: Run, node: Node, index: int, stored: Stored) -> tuple[Block, bool
     number, lo, hi = node.args_block(index)
     meta = run.block(number)
     data = b"" if meta.blob else stored(run.number, number)
+    count = hi - lo if node.spec.shared else meta.n  # of those that are tried again, not all blocks are here
     return Block(
-        node.number, lo, hi - lo, data, meta.size, meta.blob, number, scope=node.scope, inner=node.inner
+        node.number, lo, count, data, meta.size, meta.blob, number, scope=node.scope, inner=node.inner
     ), node.spec.shared
 
 

@@ -69,6 +69,8 @@ class Chronicle:
         """Engine, run and node of every lease there ever was."""
         self._world = world
         self._dropped: set[int] = set()
+        self.paused: set[str] = set()
+        """Queues of which nothing may be granted."""
 
     def take(self, facts: list[f.Fact]) -> None:
         """Take in the facts of one batch."""
@@ -89,14 +91,20 @@ class Chronicle:
                     self._ended(fact)
                 case f.Forgotten():
                     self._forgotten(fact)
+                case f.Steered():
+                    self.paused = set(fact.paused)
 
     def _accepted(self, fact: f.Accepted) -> None:
         if fact.run in self.stories or fact.id in self.by_id:
             raise Violation("accepted once", f"run {fact.run} ({fact.id.hex()}) is accepted twice")
         if fact.origin is not None:
-            self._world.made(fact.id, fact.origin)
+            self._world.made(fact.id, fact.origin, fact.graph)
         story = Story(self._world.jobs[fact.id], fact.run, fact.at_s)
         story.job.begin()
+        for index, state in enumerate(fact.begin):
+            if state == State.SKIPPED:  # another run has it
+                end = Ended(fact.run, 0, index, index + 1, State.SKIPPED, "skipped", "", fact.at_s)
+                story.ends[0, index] = 0, State.SKIPPED, end
         self.stories[fact.run] = self.by_id[fact.id] = story
 
     def _leased(self, fact: Leased) -> None:
@@ -104,6 +112,8 @@ class Chronicle:
         if fact.token in self.tokens:
             raise Violation("tokens", f"token {fact.token} is given twice")
         self.tokens[fact.token] = fact.engine, fact.run, fact.node
+        if story.job.nodes[fact.node].options.queue in self.paused:
+            raise Violation("paused", f"a lease of run {fact.run} is of a queue that is paused")
         for index in range(fact.lo, fact.hi):
             place = fact.node, index
             if place in story.ends:
@@ -214,7 +224,7 @@ class Chronicle:
         if fact.code == "cancelled":
             inner = place[0] in story.job.scopes
             asked = story.job.cancelled if inner else story.job.cancelled & {place}
-            right = fact.state == State.REVOKED and bool(asked)
+            right = fact.state == State.REVOKED and (bool(asked) or self._is_chosen(story, place))
         elif fact.code == "expired":
             right = fact.state == State.REVOKED and (
                 (options.expires_s is not None and fact.at_s >= story.at_s + options.expires_s)
@@ -227,11 +237,19 @@ class Chronicle:
         if not right:
             raise Violation("ended why", f"{place} of run {fact.run} ended by {fact}, without a reason")
 
+    def _is_chosen(self, story: Story, place: Place) -> bool:
+        """Return whether somebody cancelled elements like this one, or like what it took the place of."""
+        spec = story.job.nodes[place[0]]
+        return any(
+            place[0] in story.job.scopes or one.name == spec.task or one.queue == spec.options.queue
+            for one in self._world.chosen
+        )
+
     def _may_be_skipped(self, story: Story, place: Place) -> bool:
         """Return whether a link or errback is not called for (any more)."""
         spec = story.job.nodes[place[0]]
         states = [story.state(parent) for parent in story.job.parents(*place)]
-        if State.SKIPPED in states or place in story.job.cancelled:
+        if State.SKIPPED in states or place in story.job.cancelled or self._is_chosen(story, place):
             return True
         if spec.on == On.LINK:
             return State.FAILURE in states or State.REVOKED in states

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from nbq import wire
+from nbq.core.events import Chosen
 from nbq.core.ids import run_text
-from nbq.core.model import Graph, Slice
+from nbq.core.model import Graph, Slice, State
 from nbq.core.timing import Every, ScheduleSpec
 from nbq.session import Accepted, Answered, ClientSession, Connected, Ended, Event, Lost, RunRefused
 from tests.simulation.peers import PeerActor
-from tests.simulation.workload import FUNCTIONS, Job, Violation, make_job
+from tests.simulation.workload import FUNCTIONS, QUEUES, Job, Violation, make_job
 
 if TYPE_CHECKING:
     from random import Random
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["ClientActor"]
 
 _IDLE_S = 0.5
+NAMES = [body.decode() for body in FUNCTIONS.values()]
 
 
 class ClientActor(PeerActor):
@@ -134,6 +136,37 @@ class ClientActor(PeerActor):
         put = wire.PutSchedule(request, name, job.run, spec, job.graph, job.submit.blocks, job.submit.staged)
         functions = {node.function: FUNCTIONS[node.function] for node in nodes}
         self.session.put(functions, job.stages, put)
+        self.wake(self.world.now_s)
+
+    def steer(self, chance: Random) -> None:
+        """Have something done with many tasks, or with a queue or rate."""
+        request = self.session.next_request()
+        common = chance.choice(({"queue": chance.choice(QUEUES)}, {"name": chance.choice(NAMES)}))
+        bad = [State.FAILURE, State.REVOKED]
+        chosen = Chosen(**common, states=chance.choice(([], [State.QUEUED], [State.WAITING, State.STARTED])))
+        message: wire.Steer | wire.SteerQueue | wire.SetRate
+        match chance.choice(("pause", "resume", "rate", "cancel", "retry", "retry", "retry", "priority")):
+            case "pause" | "resume" as verb:
+                message = wire.SteerQueue(request, chance.choice(QUEUES), verb)
+            case "rate":
+                own = chance.random() < 0.5
+                message = wire.SetRate(request, chance.choice(NAMES), None if own else 50.0, own)
+            case "cancel":
+                self.world.chosen.append(chosen)
+                message = wire.Steer(request, chosen, "cancel", chance.randbytes(16))
+            case "retry":
+                failed = chance.choice((Chosen(states=bad), replace(chosen, states=[])))
+                message = wire.Steer(request, failed, "retry", chance.randbytes(16))
+            case _:
+                priority = chance.choice((-5, 0, 1, 5))
+                message = wire.Steer(request, chosen, "priority", bytes(16), priority)
+        self.session.ask(message, self.world.now_s)
+        self.wake(self.world.now_s)
+
+    def resume(self, queue: str) -> None:
+        """Resume a queue."""
+        request = self.session.next_request()
+        self.session.ask(wire.SteerQueue(request, queue, "resume"), self.world.now_s)
         self.wake(self.world.now_s)
 
     def _expect(self, job: Job) -> None:

@@ -62,7 +62,7 @@ class Firing:
                     told += self._moved(self.schedules[self._names[fact.run]], fact.state)
                 case f.ScheduleRemoved():
                     self._removed(fact.run, facts)
-                case f.Accepted() if fact.origin is not None:
+                case f.Accepted() if fact.origin is not None and fact.origin.schedule:
                     accepted.append(fact)
                     self._accepted(fact, fact.origin)
                 case f.Extended() if fact.run in self._left:

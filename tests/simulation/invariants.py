@@ -241,7 +241,11 @@ class Invariants:
     def _audit_ready(self, scheduler: Scheduler) -> None:
         """Nothing that is queued may be missing in the ready queues."""
         ready: set[tuple[int, int, int]] = set()
-        for queue in scheduler.queues.values():
+        rates = scheduler._granting._rates.values()
+        for queue in (
+            *scheduler.queues.values(),
+            *(parked for rate in rates for parked in rate.parked.values()),
+        ):
             for level in queue._levels.values():
                 ready.update((item.run, item.node, i) for item in level for i in range(item.lo, item.hi))
         for run in scheduler.ledger.runs.values():
@@ -301,7 +305,7 @@ def _durable(ledger: Ledger) -> dict[str, object]:
         run.number: [
             run.id, run.left, run.weight, run.next_block, run.finished_s,
             [(bytes(n.state).translate(shown), n.ends, tables(n.own), n.left) for n in run.nodes],
-            [node.ended_s for node in run.nodes],
+            [(node.ended_s, node.spec) for node in run.nodes],
             [(members.left, members.cause, members.ended_s) for members in run.lists],
         ]
         for run in ledger.runs.values()
@@ -312,7 +316,7 @@ def _durable(ledger: Ledger) -> dict[str, object]:
     counts = {engine.id: engine.count for engine in ledger.fleet.engines.values() if engine.count}
     return {
         "runs": runs, "leases": leases, "counts": counts, "left": ledger.left, "weight": ledger.weight,
-        "kept": ledger.kept,
+        "kept": ledger.kept, "paused": ledger.paused, "rates": ledger.rates,
         "schedules": {s.number: (s.name, s.id, s.spec, s.state) for s in ledger.schedules.values()},
         "made": {name: set(made) for name, made in ledger.made.items()},
         "given": ledger.given, "by_id": {key: run.number for key, run in ledger.by_id.items()},

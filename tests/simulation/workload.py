@@ -137,9 +137,10 @@ class Job:
                     self.replacements[made.scope] = made
         self._values: dict[tuple[int, int], Any] = {}
 
-    def again(self, run: bytes) -> Job:
-        """Return the job of a run that is made of this one."""
-        return Job(run, self.graph, [list(own) for own in self.calls], self.blocks)
+    def again(self, run: bytes, first: int, graph: Graph) -> Job:
+        """Return the job of a run that is made of this one, from node ``first`` on."""
+        calls = [list(own) for own in self.calls[first : first + len(graph.nodes)]]
+        return Job(run, graph, calls, self.blocks)
 
     def stage(self, rng: Random) -> None:
         """Send some blocks ahead, though they are few."""

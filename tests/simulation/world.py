@@ -20,9 +20,10 @@ from msgspec import Struct
 
 from nbq import forward, peers
 from nbq import session as client
-from nbq.core import firing, granting, scheduler
+from nbq.core import firing, granting, scheduler, steering
+from nbq.core.events import Chosen
 from nbq.core.firing import utc_alone
-from nbq.core.model import Now, Origin
+from nbq.core.model import Graph, Now, Origin
 from nbq.core.scheduler import Limits
 from nbq.engines import session as engine
 from nbq.hub import Hub, HubInfo
@@ -42,6 +43,8 @@ _QUIET_S = 5.0
 _SILENCE_S = 5.0
 _STEPS = 100_000
 _OTHER_CHANCE = 1_000_000
+_STEERING_CHANCE = 2_000_000
+_RESUME_S = 3.0
 
 
 class HubKilled(BaseException):
@@ -105,6 +108,9 @@ TIGHT = (
     (forward, "_INPUT_BYTES", 100),
     (granting, "_LEASE_SIZE", 3),
     (firing, "_TURN", 2),
+    (steering, "_WORK", 4.0),
+    (steering, "_SLICES", 2),
+    (granting, "_STALE", 3),
     (scheduler, "_FORGET_AT_ONCE", 1),
     (engine, "_REPORT_BYTES", 100),
     (client, "_WINDOW_BYTES", 100),
@@ -130,6 +136,8 @@ class World:
         self.jobs: dict[bytes, Job] = {}
         self.templates: dict[bytes, Job] = {}
         """What schedules run, by the id that it was sealed for."""
+        self.chosen: list[Chosen] = []
+        """What somebody asked to cancel by what it has in common."""
         self.given: list[str] = []
         self.slot_deaths: set[tuple[int, int]] = set()
         """Token and index of what ran in a slot when that died."""
@@ -323,8 +331,12 @@ class World:
         for _ in range(profile.faults):
             self.after(self.rng.random() * profile.horizon_s, self._fault)
         chance = Random(self._seed + _OTHER_CHANCE)  # worlds without schedules are what they always were
-        for number in range(chance.choice((0, 0, 0, 0, 1, 2))):
+        schedules = chance.choice((0, 0, 0, 0, 1, 2))
+        for number in range(schedules):
             self.after(chance.random() * profile.horizon_s, partial(self._schedule, f"s{number}", chance))
+        chance = Random(self._seed + _STEERING_CHANCE)
+        for _ in range(0 if schedules else chance.choice((0, 0, 2, 8))):
+            self.after(chance.random() * profile.horizon_s, partial(self._steer, chance))
 
     def _act(self) -> None:
         if not self._healed:
@@ -334,10 +346,26 @@ class World:
         if not self._healed:
             chance.choice(self.clients).schedule(name, chance)
 
-    def made(self, run: bytes, origin: Origin) -> None:
-        """The hub made a run."""
-        if run not in self.jobs:
-            self.jobs[run] = self.templates[origin.template].again(run)
+    def _steer(self, chance: Random) -> None:
+        if not self._healed:
+            chance.choice(self.clients).steer(chance)
+
+    def _resume(self) -> None:
+        """In the end no queue may stay paused; what was asked before may come late."""
+        if self.hub is not None:
+            for queue in sorted(self.hub.scheduler.ledger.paused):
+                self.clients[0].resume(queue)
+        self.after(_RESUME_S, self._resume)
+
+    def made(self, run: bytes, origin: Origin, graph: Graph | None = None) -> None:
+        """The hub made a run; what it is like is committed, or else the hub says."""
+        if run in self.jobs:
+            return
+        if graph is None:
+            assert self.hub is not None
+            graph = self.hub.scheduler.ledger.by_id[run].planned
+        template = self.templates.get(origin.template) or self.jobs[origin.template]
+        self.jobs[run] = template.again(run, origin.node, graph)
 
     def _fault(self) -> None:
         """Let something go wrong."""
@@ -407,6 +435,7 @@ class World:
             actor.connection.cut_until_s = 0.0
         self.engines = [engine for engine in self.engines if engine.alive]
         self._new_engine(queues=list(QUEUES))
+        self._resume()
 
     def _at_rest(self) -> bool:
         if self.hub is None or self.hub.scheduler.ledger.left:
