@@ -95,6 +95,15 @@ class Fleet:
             found = self.engines[engine] = Engine(engine)
         return found
 
+    def before(self, engine: Engine) -> list[Engine]:
+        """Return what an engine was before it began anew: of its name and host, leaving, without work."""
+        return [
+            other for other in self.engines.values()
+            if other is not engine and other.leaving and not other.leases
+            and other.info is not None and engine.info is not None
+            and (other.info.name, other.info.host) == (engine.info.name, engine.info.host)
+        ]  # fmt: skip
+
     def drop(self, engine: Engine) -> None:
         """Forget an engine that holds nothing."""
         self.engines.pop(engine.id, None)

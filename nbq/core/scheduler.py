@@ -314,6 +314,8 @@ class Scheduler:
         engine.waiting = 0
         self._hear(engine, now)
         self._deadlines.watch_engine(engine.deadline_s, engine.id)
+        for other in self.ledger.fleet.before(engine):
+            self.ledger.fleet.drop(other)
         held = set(event.held)
         for lease in reversed(list(engine.leases.values())):
             if lease.token not in held:

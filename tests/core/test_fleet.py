@@ -3,7 +3,7 @@
 import pytest
 
 from nbq.core.actions import Disown, Grant, Recall
-from nbq.core.events import Beat, Began, EngineGone, EngineLeaving, GaveBack, Reported
+from nbq.core.events import Beat, Began, EngineGone, EngineJoined, EngineLeaving, GaveBack, Reported
 from nbq.core.facts import Returned
 from nbq.core.fleet import Engine, Fleet
 from nbq.core.model import Now
@@ -362,3 +362,21 @@ def test_an_engine_that_comes_and_goes_for_ever_leaves_nothing_behind():
     assert len(rig.scheduler._deadlines._engines) == 1
     rig.tick(1.0)
     assert rig.scheduler.ledger.fleet.engines == {}
+
+
+def test_an_engine_that_began_anew_is_there_once() -> None:
+    rig = Rig()
+    rig.join("one")
+    rig.send(EngineLeaving(b"one"))
+    rig.send(EngineJoined(b"anew", info("one"), []))
+    assert list(rig.scheduler.ledger.fleet.engines) == [b"anew"]
+
+
+def test_an_engine_that_began_anew_leaves_its_work_where_it_was() -> None:
+    rig = Rig()
+    rig.join("one")
+    rig.submit(node("add", 1))
+    rig.tick()
+    rig.send(EngineLeaving(b"one"))
+    rig.send(EngineJoined(b"anew", info("one"), []))
+    assert list(rig.scheduler.ledger.fleet.engines) == [b"one", b"anew"]

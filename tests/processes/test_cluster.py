@@ -149,7 +149,9 @@ def test_a_cluster_that_cannot_start_says_why_and_leaves_nothing(world: World) -
 
 
 def test_a_cluster_needs_a_slot(world: World) -> None:
-    with pytest.raises(nbq.UsageError, match="a cluster needs at least one slot, not 0"):
+    with pytest.raises(
+        nbq.UsageError, match=r"an engine has 1 to 4,096 slots, and bounds rise; '0' does not fit"
+    ):
         nbq.Cluster(slots=0)
 
 

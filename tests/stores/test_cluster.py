@@ -171,7 +171,8 @@ def test_an_engine_says_why_its_slots_cannot_use_a_store(
     world.hub()
     world.engine(1)
     said = (
-        "slot 0: result_backend = mongodb://…: no store has such URLs; an entry point nbq.results can add one"
+        "slot 0 cannot start: result_backend = mongodb://…: no store has such URLs; "
+        "an entry point nbq.results can add one"
     )
     until(lambda: said in world.log.read_text(), "what it says")
     assert PASSWORD not in world.log.read_text()
