@@ -26,5 +26,8 @@ def span_text(seconds: float) -> str:
 
 
 def instant_text(at_s: float) -> str:
-    """Return a Unix time for people, in UTC."""
-    return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    """Return a Unix time for people, in UTC; also one that lies beyond the calendar's end."""
+    try:
+        return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError):
+        return "a time beyond the calendar"

@@ -460,3 +460,11 @@ def test_the_guide_lists_every_code():
     table = (ROOT / "docs/guide/seeing.md").read_text().partition("| code | it |\n|---|---|\n")[2]
     rows = [line.split("|")[1] for line in table.partition("\n\n")[0].splitlines()]
     assert {code for row in rows for code in re.findall("`([a-z]+)`", row)} == used
+
+
+@pytest.mark.parametrize("countdown_s", [1e12, 1e300])
+def test_times_that_no_calendar_has_are_told_all_the_same(rig, countdown_s):
+    run = rig.submit(node("a", countdown_s=countdown_s), node("b", after_node=0, expires_at_s=countdown_s))
+    rig.tick()
+    assert one(rig, run).text.startswith("It is to start at a time beyond the calendar (in ")
+    assert why(rig, run, 1)[-1].text.startswith("It expires at a time beyond the calendar (in ")
