@@ -7,7 +7,7 @@ checks what they mean. Nothing here finds the zone of a name, or knows what time
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta, tzinfo
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -203,11 +203,10 @@ def fires(timing: Timing, zone: tzinfo) -> Fires:
 
 
 def _instant(moment: datetime) -> datetime:
-    """Return a moment in UTC. Raises ValueError if it has none there, at either end of the calendar."""
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError(f"{moment.isoformat()} is no instant that UTC has a date for") from None
+    """Return a moment in UTC. Raises ValueError at the ends of the calendar, where zones lack its date."""
+    if not MINYEAR < moment.year < MAXYEAR:
+        raise ValueError(f"{moment.isoformat()} is no instant that every zone has a date for")
+    return moment.astimezone(UTC)
 
 
 def _every(start: datetime | None, distance: timedelta) -> Fires:
