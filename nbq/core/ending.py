@@ -126,7 +126,6 @@ class Ending:
         """Return engine, token and range of what is leased of a node."""
         return [
             (lease.engine, lease.token, a, b)
-            for lease in run.leases.values()
-            if lease.node == node.number and lease.lo < hi and lo < lease.hi
+            for lease in run.held(node, lo, hi)
             for a, b in lease.ranges(lo, hi)
         ]

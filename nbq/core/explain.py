@@ -17,7 +17,7 @@ from nbq.core.following import due_s, expiry_s
 from nbq.core.ids import element_text, parse_list_id
 from nbq.core.model import NONE, Item, Nested, NodeSpec, Now, On, Slice, State
 from nbq.core.queries import count_states, find, shown_state, shown_task
-from nbq.core.runs import Lease, Node, Run
+from nbq.core.runs import Node, Run
 from nbq.core.scheduler import Scheduler
 from nbq.core.views import Reason
 from nbq.core.words import instant_text, joined, span_text
@@ -378,7 +378,8 @@ class _Explainer:
         return count, False
 
     def _held(self, place: _Place) -> list[_Why]:
-        lease = next(lease for lease in place.run.leases.values() if _covers(lease, place))
+        held = place.run.held(place.node, place.index, place.index + 1)
+        lease = next(lease for lease in held if lease.covers(place.index, place.index + 1))
         engine = self._fleet.engines[lease.engine]
         ends_s = self._now.wall_s + max(0.0, engine.deadline_s - self._now.mono_s)
         if engine.info is None:
@@ -451,10 +452,6 @@ def _tasks(count: int) -> str:
 
 def _name(engine: Engine) -> str:
     return engine.info.name if engine.info is not None else engine.id.hex()
-
-
-def _covers(lease: Lease, place: _Place) -> bool:
-    return lease.node == place.node.number and lease.covers(place.index, place.index + 1)
 
 
 def _first_in_chain(place: _Place) -> _Place:

@@ -158,7 +158,8 @@ class Ledger:
         run = self.runs[fact.run]
         run.nodes[fact.node].state[fact.lo : fact.hi] = bytes([State.LEASED]) * (fact.hi - fact.lo)
         lease = Lease(run, fact.node, fact.lo, fact.hi, fact.token, fact.engine)
-        self.leases[fact.token] = run.leases[fact.token] = lease
+        self.leases[fact.token] = lease
+        run.hold(lease)
         engine = self.fleet.engine(fact.engine)
         engine.leases[fact.token] = lease
         engine.count += fact.hi - fact.lo
@@ -215,9 +216,8 @@ class Ledger:
         if isinstance(fact, f.Settled):
             self._close(self.leases[fact.token], fact.lo, fact.hi)
         elif isinstance(fact, f.Ended) and run.leases:
-            for lease in list(run.leases.values()):
-                if lease.node == fact.node:
-                    self._close(lease, fact.lo, fact.hi)
+            for lease in run.held(run.nodes[fact.node], fact.lo, fact.hi):
+                self._close(lease, fact.lo, fact.hi)
         for number in run.nodes[fact.node].consumers:
             node = run.nodes[number]
             parent_is_one = len(run.nodes[fact.node].state) == 1
@@ -265,7 +265,7 @@ class Ledger:
         engine.load_s = max(0.0, engine.load_s - lease.cost_s * closed)
         if not lease.open:
             del self.leases[lease.token]
-            del lease.run.leases[lease.token]
+            lease.run.release(lease)
             del engine.leases[lease.token]
         self.fleet.note(engine)
 

@@ -9,7 +9,7 @@ element (design, section 5).
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Collection, Iterator
 
@@ -133,8 +133,8 @@ class Node:
     """
 
     __slots__ = (
-        "_index", "args", "aside", "consumers", "depth", "ended_s", "ends", "home", "inner", "left", "number",
-        "own", "parent", "root", "scope", "spec", "state",
+        "_index", "args", "aside", "consumers", "depth", "ended_s", "ends", "held", "home", "inner", "left",
+        "number", "own", "parent", "root", "scope", "spec", "state",
     )  # fmt: skip
 
     def __init__(self, number: int, spec: NodeSpec) -> None:
@@ -155,6 +155,8 @@ class Node:
         """Its number in the canvas that it was planned in."""
         self.aside = spec.on in (On.LINK, On.FAILURE)
         """Whether it is, or follows, a link or errback: if it is not called for, it is skipped."""
+        self.held: list[tuple[int, int, int]] | None = None
+        """First element, end and token of each lease of it, in order; None for none."""
         self.depth = 0
         """How many lists that took the place of elements it lies in, one in the other."""
         self.parent: Kin | None = None
@@ -273,7 +275,7 @@ class Run:
     __slots__ = (
         "added", "at_s", "bad", "began_s", "blocks", "dropped", "finished_s", "functions", "graph", "id",
         "leases", "left", "lists", "next_block", "nodes", "number", "origin", "owner", "planned", "size",
-        "skipped", "weight",
+        "skipped", "weight", "widest",
     )  # fmt: skip
 
     def __init__(self, fact: Accepted) -> None:
@@ -304,6 +306,8 @@ class Run:
         """When the first of it was granted, by this hub; not durable."""
         self.finished_s: float | None = None
         self.leases: dict[int, Lease] = {}
+        self.widest = 0
+        """How many elements the largest of its leases had."""
         self.weight = sum(block.size for block in fact.blocks)
         """Bytes of its blocks."""
         self.functions = tuple(dict.fromkeys([node.spec.function for node in self.nodes]))
@@ -343,6 +347,31 @@ class Run:
 
     def _member(self, item: Item) -> Node | List:
         return self.lists[item.number] if isinstance(item, Nested) else self.nodes[item.node]
+
+    def hold(self, lease: Lease) -> None:
+        """Take notice of a lease."""
+        self.leases[lease.token] = lease
+        node = self.nodes[lease.node]
+        if node.held is None:
+            node.held = []
+        insort(node.held, (lease.lo, lease.hi, lease.token))
+        self.widest = max(self.widest, lease.hi - lease.lo)
+
+    def release(self, lease: Lease) -> None:
+        """Take notice that a lease has ended."""
+        del self.leases[lease.token]
+        node = self.nodes[lease.node]
+        assert node.held is not None
+        del node.held[bisect_left(node.held, (lease.lo, lease.hi, lease.token))]
+        node.held = node.held or None
+
+    def held(self, node: Node, lo: int, hi: int) -> list[Lease]:
+        """Return the leases of a node that may have elements of a range, without a look at all others."""
+        table = node.held or []
+        first = bisect_left(table, (lo - self.widest, 0, 0))
+        return [
+            self.leases[token] for _, end, token in table[first : bisect_left(table, (hi, 0, 0))] if end > lo
+        ]
 
     def block(self, number: int) -> BlockMeta:
         """Return what is known of an argument block."""

@@ -342,6 +342,8 @@ def _check_run(run: Run) -> None:
             for lo, hi in lease.ranges(lease.lo, lease.hi)
             for index in range(lo, hi)
         ]
+        held = [(at.lo, at.hi, at.token) for at in run.leases.values() if at.node == part.number]
+        assert part.held == (sorted(held) or None)
         assert sorted(open_) == [
             index for index, state in enumerate(part.state) if state in (State.LEASED, State.STARTED)
         ]

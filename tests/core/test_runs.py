@@ -2,7 +2,7 @@
 
 from nbq.core.facts import Accepted, Inherited, Settled
 from nbq.core.model import NONE, BlockMeta, Graph, Many, Nested, Slice, State
-from nbq.core.runs import Lease, Run, spans
+from nbq.core.runs import Lease, Node, Run, spans
 from tests.core.harness import WALL_S, Rig, done, letters, node, shown, token
 
 
@@ -35,6 +35,26 @@ def test_a_lease_knows_which_of_its_elements_are_open():
         True, False, False, False,
     ]  # fmt: skip
     assert (lease.close(16, 40), lease.close(14, 16), lease.open) == (0, 2, 0)
+
+
+def test_the_leases_that_may_have_elements_of_a_range_are_found_without_a_look_at_all():
+    graph = Graph([node("a", 40), node("b", 40)], value=Slice(0, 0, 1))
+    run = Run(Accepted(1, b"r" * 16, "", 0.0, graph, []))
+    first, second = run.nodes
+    places = [(0, 0, 10), (0, 20, 21), (1, 5, 30), (0, 10, 20), (0, 3, 5)]
+    leases = [Lease(run, at, lo, hi, number, b"e") for number, (at, lo, hi) in enumerate(places)]
+    for lease in leases:
+        run.hold(lease)
+
+    def found(part: Node, lo: int, hi: int) -> list[int]:
+        return [lease.token for lease in run.held(part, lo, hi)]
+
+    assert (found(first, 0, 40), found(second, 0, 40)) == ([0, 4, 3, 1], [2])
+    assert (found(first, 9, 10), found(first, 4, 11), found(first, 21, 40)) == ([0], [0, 4, 3], [])
+    assert (found(second, 29, 30), found(second, 30, 31), found(second, 0, 5)) == ([2], [], [])
+    for lease in leases:
+        run.release(lease)
+    assert (run.leases, first.held, second.held, found(first, 0, 40)) == ({}, None, None, [])
 
 
 def test_the_argument_block_of_an_element_is_found():
