@@ -37,6 +37,8 @@ _LATE_S = 60.0
 _IN_A_ROW = 1000
 _WAITING = 100
 _HISTORY = 20
+_CANCELLED = 250
+"""So many runs are cancelled in a turn before another takes their place."""
 _ACTIVE = 100
 """So many runs that have not ended are named to people."""
 _BUSY_S = 1.0
@@ -212,7 +214,19 @@ class Firing:
         if overlap == "queue" and (busy or dealt.waiting):
             self._queue(schedule, dealt, fire_s, first_s, b"", now)
             return 1
+        if overlap == "cancel_previous" and self._revoke(schedule, _CANCELLED, now):
+            self._look_at(schedule.number, now.wall_s)
+            return _TURN
         return self._run(schedule, dealt, fire_s, first_s, b"", now)
+
+    def _revoke(self, schedule: Schedule, most: int, now: Now) -> bool:
+        """Cancel runs of a schedule that have not ended, the oldest first; return whether there are more."""
+        text = f"the schedule {schedule.name!r} fired again (overlap='cancel_previous')"
+        made = self._ledger.made.get(schedule.name, {})
+        for run in list(islice(made.values(), most)):
+            for node in run.nodes:
+                self._ending.revoke(run, node, 0, node.spec.size, "cancelled", text, now)
+        return bool(made)
 
     def _has_room(self, schedule: Schedule) -> bool:
         return self._ledger.left + schedule.size() <= self._elements
@@ -259,10 +273,7 @@ class Firing:
             now: The time.
         """
         if schedule.spec.overlap == "cancel_previous":
-            text = f"the schedule {schedule.name!r} fired again (overlap='cancel_previous')"
-            for run in list(self._ledger.made.get(schedule.name, {}).values()):
-                for node in run.nodes:
-                    self._ending.revoke(run, node, 0, node.spec.size, "cancelled", text, now)
+            self._revoke(schedule, len(self._ledger.made.get(schedule.name, {})), now)
         origin = Origin(schedule.id, salt or fire_salt(fire_s), 0, schedule.name, fire_s)
         sources = [(schedule.number, block) for block in range(len(schedule.blocks))]
         run = self._making.make(origin, schedule.owner, schedule.graph, schedule.blocks, sources, now)

@@ -179,6 +179,20 @@ def test_runs_that_are_replaced_in_a_paused_queue_do_not_pile_up_there(rig, behi
     assert there == [1] * behind + [rig.runs()[-1].number]
 
 
+def test_very_many_runs_are_cancelled_in_several_turns_before_the_next(rig, monkeypatch):
+    monkeypatch.setattr("nbq.core.firing._CANCELLED", 2)
+    rig.put()
+    for _ in range(5):
+        rig.tick(10.0)
+    rig.put(graph=None, replace=True, overlap="cancel_previous")
+    rig.tick(10.0)
+    assert [shown(run) for run in rig.runs()] == [["R"]] * 2 + [["q"]] * 3
+    assert rig.scheduler.wait_s(rig.now) == 0.0
+    rig.settle(2)
+    assert [shown(run) for run in rig.runs()] == [["R"]] * 5 + [["q"]]
+    assert rig.times() == [10, 20, 30, 40, 50, 60]
+
+
 def test_the_queue_is_bounded(rig):
     rig.put(overlap="queue", misfire="all", timing=Every(1.0))
     rig.tick(105.5)
