@@ -15,7 +15,7 @@ here may be called like a public name: loading it would put the module in the na
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nbq.version import __version__
 
@@ -104,6 +104,11 @@ _MODULES = {
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604 - the table above names them all
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Make ``%nbq`` known in IPython and notebooks: ``%load_ext nbq``."""
+    importlib.import_module("nbq.magics").load_ipython_extension(shell)
 
 
 def __getattr__(name: str) -> object:

@@ -28,7 +28,7 @@ from nbq.cli.web import web
 from nbq.errors import HubError, NbqError, Refused, UnknownResult, UsageError
 from nbq.version import __version__
 
-__all__ = ["main"]
+__all__ = ["main", "nbq"]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -61,7 +61,7 @@ def connected(where: str | None) -> Client:
     """Return a client of the hub that is meant; raises as ``nbq.connect``."""
     from nbq.client import connect  # loads zmq: only when a hub is asked
 
-    return connect(where)
+    return connect(where or click.get_current_context().find_object(str))  # in %nbq: the notebook's hub
 
 
 def client_only(client: Client, act: str) -> None:

@@ -135,6 +135,7 @@ LAYERS = {
     # What users reach all of it by.
     "": "*",
     "__main__": "cli.*",
+    "magics": "cli.* current errors",
     "cli.*": "*",
     "demo.*": "demo.*",  # and the public names of nbq, as any user
 }
@@ -158,7 +159,7 @@ THIRD_PARTY = {
     "psutil": "settings engines.*",
     "pytest": "testing",
     "tzdata": "zones",
-    "click": "cli.*",
+    "click": "cli.* magics",
     "rich": "cli.* demo.* top",
     "textual": "top",
     "IPython": "magics widgets.*",
