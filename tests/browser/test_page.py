@@ -75,7 +75,7 @@ def test_a_failed_task_opens_by_keyboard(opened: Opens, steering: Web, client: n
     expect(page.locator("#table tbody tr")).to_have_count(2)  # it failed again, in a run of its own
     page.keyboard.press("Escape")
     expect(drawer).to_be_hidden()
-    assert page.url.endswith("#tasks")
+    expect(page).to_have_url(re.compile("#tasks$"))
 
 
 def test_a_schedule_is_edited(opened: Opens, steering: Web, client: nbq.Client) -> None:

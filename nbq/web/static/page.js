@@ -213,7 +213,7 @@ byId("tabs").addEventListener("keydown", (event) => {
 });
 
 drawer.addEventListener("close", () => {
-  if (opened) location.hash = tab;
+  if (opened && !drawer.open) location.hash = tab; // this comes late: something else may be open by now
 });
 drawer.addEventListener("click", (event) => {
   if (event.target === drawer) drawer.close(); // beside it
