@@ -77,7 +77,7 @@ function say(text, bad = false) {
 // ------------------------------------------------------------------ where one is
 
 let tab = "runs";
-let opened = null; // {kind, id, stamp, data}
+let opened = null; // {kind, id, hash, stamp, data}
 
 function follow() {
   const [name, id] = decode(location.hash.slice(1));
@@ -99,7 +99,7 @@ function decode(hash) {
 }
 
 async function show(kind, id) {
-  opened = { kind, id, stamp: "", data: null };
+  opened = { kind, id, hash: location.hash, stamp: "", data: null };
   redraw(drawer, h("p", { class: "empty" }, "Asking the hub…"));
   if (!drawer.open) drawer.showModal();
   await refresh(true);
@@ -213,7 +213,8 @@ byId("tabs").addEventListener("keydown", (event) => {
 });
 
 drawer.addEventListener("close", () => {
-  if (opened && !drawer.open) location.hash = tab; // this comes late: something else may be open by now
+  // This comes late: something else may be open by now, or about to be.
+  if (opened && !drawer.open && location.hash === opened.hash) location.hash = tab;
 });
 drawer.addEventListener("click", (event) => {
   if (event.target === drawer) drawer.close(); // beside it
