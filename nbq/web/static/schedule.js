@@ -108,7 +108,7 @@ function editor(data, page, close) {
     of("at", field("Moment", input("when", now.when ?? "", { type: "datetime-local", step: 1 }))),
     field("Zone", input("tz", now.tz, { placeholder: "Asia/Shanghai" })),
     sentence, next,
-    field("Missed fire times", choice("misfire", MISFIRE, data.misfire), "while the hub was down, or it was paused"),
+    field("Missed fire times", choice("misfire", MISFIRE, data.misfire), "while the hub was down"),
     field("A fire time while it still runs", choice("overlap", OVERLAP, data.overlap)),
     h("div", { class: "two" },
       field("Start late by up to, in seconds", input("jitter_s", data.jitter_s, { type: "number", min: 0, max: 86400, step: "any" })),
