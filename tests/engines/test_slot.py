@@ -22,6 +22,7 @@ from nbq.engines.captured import OUTPUT_LIMIT
 from nbq.errors import IntegrityError, NotSerializable, PayloadTooLarge, TaskFailed, UnknownTask
 from nbq.wire import INLINE_LIMIT
 from tests.engines.bench import KEY, RUN, Bench, feed_of
+from tests.processes.harness import until
 
 
 @pytest.fixture(scope="module")
@@ -314,6 +315,13 @@ def test_a_slot_ends_when_it_is_told_to(own: Bench) -> None:
     assert own.child.process.wait(20) == 0
 
 
+def gone(pid: int) -> bool:
+    try:
+        return "Z" in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return True
+
+
 def test_what_a_task_starts_ends_with_the_slot(own: Bench) -> None:
     def start() -> int:
         return subprocess.Popen(["/bin/sleep", "300"]).pid
@@ -321,7 +329,7 @@ def test_what_a_task_starts_ends_with_the_slot(own: Bench) -> None:
     pid = own.call(start)[1]
     own.child.kill()
     own.died()
-    own.until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text())
+    until(lambda: gone(pid))
 
 
 TASKS = """
