@@ -25,10 +25,12 @@ class _Driven:
         self.error: BaseException | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
+        self._cancelled = False
 
     def __await__(self) -> Generator[Any, Any, None]:
         self.loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
+        self._task = task = asyncio.current_task()
+        assert task is not None
         sent: Any = None
         thrown: BaseException | None = None
         while True:
@@ -50,14 +52,23 @@ class _Driven:
             try:
                 sent = yield waits_for
             except BaseException as error:  # a cancel, or what was awaited raised: the coroutine decides
-                thrown = self._arrived or error
-                self._arrived = None
+                thrown = error
+            if self._arrived is not None:  # also if what is awaited kept the cancel to itself
+                thrown, self._arrived = self._arrived, None
+                if self._cancelled:
+                    self._cancelled = False
+                    task.uncancel()  # else a timeout around it would take that for its own
 
     def throw(self, error: BaseException) -> None:
         """Raise an error where the coroutine waits; called between two steps."""
-        if self.loop is not None and self._task is not None:
+        if self.loop is not None:
             self._arrived = error
-            self.loop.call_soon_threadsafe(self._task.cancel)
+            self.loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        """Cancel what is awaited, if the coroutine has not gone on by itself since the error arrived."""
+        if self._arrived is not None and self._task is not None:
+            self._cancelled = self._task.cancel()
 
 
 async def _run(driven: _Driven) -> None:
