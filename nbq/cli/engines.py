@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nbq.cli.look import engine_row
 from nbq.cli.show import (
     client_only,
     connected,
@@ -20,6 +21,7 @@ from nbq.cli.show import (
 from nbq.errors import UsageError
 
 if TYPE_CHECKING:
+    from nbq.client import Client
     from nbq.core.views import EngineView
 
 __all__ = ["engines"]
@@ -78,7 +80,7 @@ def _list(where: str | None, as_json: bool) -> int:
     with connected(where) as client:
         rows = client.engines()
     if as_json:
-        print_json({"engines": [_plain(row) for row in rows]})
+        print_json({"engines": [engine_row(row) for row in rows]})
     elif not rows:
         click.echo("no engines: start one with 'nbq engine'")
     else:
@@ -99,15 +101,6 @@ def _list(where: str | None, as_json: bool) -> int:
 def _slots(row: EngineView) -> str:
     info = row.info
     return f"{info.slots} of {info.least}..{info.most}" if info.most else str(info.slots)
-
-
-def _plain(row: EngineView) -> dict[str, object]:
-    info = row.info
-    return {
-        "name": info.name, "host": info.host, "pid": info.pid, "slots": info.slots, "least": info.least,
-        "most": info.most, "queues": info.queues, "running": row.running, "held": row.held,
-        "state": row.state, "rss": row.rss, "heard_s": row.beat_s, "python": info.python, "nbq": info.nbq,
-    }  # fmt: skip
 
 
 # ------------------------------------------------------------------ orders
@@ -141,11 +134,7 @@ def drain(name: str | None, all_: bool, wait: float, where: str | None, as_json:
 
     Exit code: 0 told (and done, with --wait); 1 not done in time; 2 there is no such engine; 3 refused.
     """
-    whom = _meant(name, all_)
-    with connected(where) as client:
-        client_only(client, "steer engines")
-        told = client.drain(whom, wait)
-    return _print(told, "drain", as_json)
+    return _tell(where, _meant(name, all_), "drain", as_json, lambda client, whom: client.drain(whom, wait))
 
 
 @engines.command(short_help="End an engine at once.")
@@ -163,11 +152,7 @@ def stop(name: str | None, all_: bool, wait: float, where: str | None, as_json: 
 
     Exit code: 0 told (and done, with --wait); 1 not done in time; 2 there is no such engine; 3 refused.
     """
-    whom = _meant(name, all_)
-    with connected(where) as client:
-        client_only(client, "steer engines")
-        told = client.stop(whom, wait)
-    return _print(told, "stop", as_json)
+    return _tell(where, _meant(name, all_), "stop", as_json, lambda client, whom: client.stop(whom, wait))
 
 
 @engines.command(short_help="Let an engine begin anew when it has finished what it runs.")
@@ -187,11 +172,9 @@ def restart(name: str | None, all_: bool, wait: float, where: str | None, as_jso
 
     Exit code: 0 told (and done, with --wait); 1 not done in time; 2 there is no such engine; 3 refused.
     """
-    whom = _meant(name, all_)
-    with connected(where) as client:
-        client_only(client, "steer engines")
-        told = client.restart(whom, wait)
-    return _print(told, "restart", as_json)
+    return _tell(
+        where, _meant(name, all_), "restart", as_json, lambda client, whom: client.restart(whom, wait)
+    )
 
 
 @engines.command("reload", short_help="Let an engine's slots import modules anew.")
@@ -211,11 +194,7 @@ def reload_(name: str | None, all_: bool, where: str | None, as_json: bool) -> i
 
     Exit code: 0 told; 2 there is no such engine; 3 refused.
     """
-    whom = _meant(name, all_)
-    with connected(where) as client:
-        client_only(client, "steer engines")
-        told = client.reload(whom)
-    return _print(told, "reload", as_json)
+    return _tell(where, _meant(name, all_), "reload", as_json, lambda client, whom: client.reload(whom))
 
 
 @engines.command(short_help="Let an engine have more slots, or fewer.")
@@ -246,10 +225,11 @@ def scale(words: tuple[str, ...], all_: bool, wait: float, where: str | None, as
     if slots == "auto":
         raise UsageError("how many cores another host has is not known here: give bounds, such as 1..8")
     count, least, most = slot_bounds(slots)
-    with connected(where) as client:
-        client_only(client, "steer engines")
-        told = client.autoscale(name, least, most) if most else client.scale(name, count, wait)
-    return _print(told, f"have {slots} slots", as_json)
+
+    def order(client: Client, whom: str) -> int:
+        return client.autoscale(whom, least, most) if most else client.scale(whom, count, wait)
+
+    return _tell(where, name, f"have {slots} slots", as_json, order)
 
 
 def _meant(name: str | None, all_: bool) -> str:
@@ -258,7 +238,11 @@ def _meant(name: str | None, all_: bool) -> str:
     return name or ""
 
 
-def _print(told: int, what: str, as_json: bool) -> int:
+def _tell(where: str | None, whom: str, what: str, as_json: bool, order: Callable[[Client, str], int]) -> int:
+    """Tell engines what to do, and say how many were told; returns the exit code."""
+    with connected(where) as client:
+        client_only(client, "steer engines")
+        told = order(client, whom)
     if as_json:
         print_json({"told": told})
     else:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from nbq.results import AsyncResult
     from nbq.resultsets import GroupResult
 
-__all__ = ["explain", "outcome", "print_outcome", "result", "runs", "status", "tasks"]
+__all__ = ["engine_row", "explain", "outcome", "print_outcome", "result", "runs", "status", "tasks"]
 
 _STATES = ["WAITING", "SCHEDULED", "RETRY", "QUEUED", "STARTED", "SUCCESS", "FAILURE", "REVOKED"]
 _ENDED = _STATES[-3:]
@@ -56,7 +56,7 @@ def status(where: str | None, as_json: bool) -> None:
     \b
     --json prints
         {"hub": {"name", "pid", "durability", "uptime_s", "epoch", "clients", ...},
-         "engines": [{"name", "host", "pid", "slots", "queues", "running", "held",
+         "engines": [{"name", "host", "pid", "slots", "least", "most", "queues", "running", "held",
                       "state", "rss", "heard_s", "python", "nbq"}],
          "queues": [{"name", "queued", "leased", "scheduled", "engines", "paused"}],
          "tasks": {"QUEUED": 3, ...}}
@@ -80,18 +80,19 @@ def status(where: str | None, as_json: bool) -> None:
             }
             for q in view.queues
         ]
-        engines = [_engine(row) for row in view.engines]
+        engines = [engine_row(row) for row in view.engines]
         print_json({"hub": hub, "engines": engines, "queues": queues, "tasks": view.states})
     else:
         _print_status(hub, view)
 
 
-def _engine(row: EngineView) -> dict[str, object]:
+def engine_row(row: EngineView) -> dict[str, object]:
+    """Return an engine as it is in JSON."""
     info = row.info
     return {
-        "name": info.name, "host": info.host, "pid": info.pid, "slots": info.slots, "queues": info.queues,
-        "running": row.running, "held": row.held, "state": row.state, "rss": row.rss, "heard_s": row.beat_s,
-        "python": info.python, "nbq": info.nbq,
+        "name": info.name, "host": info.host, "pid": info.pid, "slots": info.slots, "least": info.least,
+        "most": info.most, "queues": info.queues, "running": row.running, "held": row.held,
+        "state": row.state, "rss": row.rss, "heard_s": row.beat_s, "python": info.python, "nbq": info.nbq,
     }  # fmt: skip
 
 

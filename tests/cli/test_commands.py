@@ -8,9 +8,8 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,6 +18,7 @@ from nbq.client import Client
 from nbq.version import __version__, versions
 from tests.cli import shop
 from tests.cli.command import COMMAND, DEADLINE_S, Ran, nbq, plain
+from tests.processes.harness import until
 
 GONE = ": it is mistyped, of another hub, or was forgotten (results are kept for result_expires seconds)"
 """Why an id may be unknown."""
@@ -39,14 +39,6 @@ def hub(client: Client, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let commands mean this hub; returns its data folder."""
     monkeypatch.setenv("NBQ_HUB", client.connection.path)
     return Path(client.connection.path).parent
-
-
-def until(done: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + DEADLINE_S
-    while not (found := done()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return found
 
 
 def remote_traceback(function: str) -> str:
@@ -248,7 +240,7 @@ def test_status_json(client: Client, hub: Path) -> None:
     assert (row.pop("rss") >= 0, 0 <= row.pop("heard_s") < DEADLINE_S) == (True, True)
     assert row == {
         "name": engine.info.name, "host": engine.info.host, "pid": engine.info.pid, "slots": 1,
-        "queues": ["default"], "running": 0, "held": 0, "state": "up",
+        "least": 0, "most": 0, "queues": ["default"], "running": 0, "held": 0, "state": "up",
         "python": versions()["python"], "nbq": __version__,
     }  # fmt: skip
     waiting = {"queued": queue.queued, "leased": 0, "scheduled": queue.scheduled}

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
 import nbq as library
 from nbq.client import Client
 from nbq.version import versions
-from tests.cli.command import DEADLINE_S, nbq, plain
+from tests.cli.command import nbq, plain
+from tests.processes.harness import until
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +25,6 @@ def name(client: Client, monkeypatch: pytest.MonkeyPatch) -> str:
     """Let commands mean this hub; returns the name of its engine."""
     monkeypatch.setenv("NBQ_HUB", client.connection.path)
     return client.engines()[0].info.name
-
-
-def until(done: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + DEADLINE_S
-    while not (found := done()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return found
 
 
 def bounds(client: Client) -> list[tuple[int, int, int]]:

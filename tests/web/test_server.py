@@ -6,7 +6,6 @@ import asyncio
 import re
 import stat
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,14 +35,6 @@ PATHS = [
     "nothing",
     "healthz",
 ]
-
-
-def until(done: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + DEADLINE_S
-    while not (found := done()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return found
 
 
 def own(web: Web) -> str:
