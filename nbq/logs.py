@@ -112,8 +112,10 @@ def configure(process: str, form: LogFormat, given: Sequence[str]) -> None:
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Do nothing: whoever read the log is gone."""
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging has for it
+        """Say what went wrong, but for a log that cannot be written: whoever read it is gone."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:

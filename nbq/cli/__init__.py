@@ -45,6 +45,10 @@ def nbq() -> None:
     Ask how it goes, and what is wrong:
         nbq status
         nbq doctor
+    Watch and steer it, in the terminal or a browser; run things by the clock:
+        nbq top
+        nbq web
+        nbq schedule
     """
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from nbq.cli.show import hub_option
+
+if TYPE_CHECKING:
+    from nbq.web.contact import Key
 
 __all__ = ["web"]
 
@@ -34,7 +39,7 @@ __all__ = ["web"]
 )  # fmt: skip
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in a browser.")
 def web(
-    where: str | None, bind: str, key: str, allow_hosts: tuple[str, ...], base_url: str, token_file: str,
+    where: str | None, bind: str, key: Key, allow_hosts: tuple[str, ...], base_url: str, token_file: str,
     open_browser: bool,
 ) -> int:  # fmt: skip
     """Serve a web page that shows a hub live: runs, tasks, schedules, engines, queues, and charts of them.
@@ -53,5 +58,5 @@ def web(
     """
     from nbq.web.serve import WebOptions, run_web
 
-    options = WebOptions(where, key, bind, allow_hosts, base_url, token_file, open_browser)  # type: ignore[arg-type]
+    options = WebOptions(where, key, bind, allow_hosts, base_url, token_file, open_browser)
     return run_web(options)

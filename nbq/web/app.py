@@ -69,7 +69,10 @@ class Site:
 
     async def ask(self, question: Callable[..., T], *arguments: Any) -> T:
         """Return the hub's answer, without holding up the loop meanwhile."""
-        call: Callable[[], T] = lambda: question(self.contact.client, *arguments)  # noqa: E731
+
+        def call() -> T:
+            return question(self.contact.client, *arguments)
+
         return await asyncio.get_running_loop().run_in_executor(self.pool, call)
 
 
