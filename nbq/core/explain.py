@@ -332,7 +332,7 @@ class _Explainer:
 
     def _rated(self, place: _Place) -> _Why | None:
         task = place.node.spec.task
-        per_s = self._ledger.rates.get(task, place.node.spec.options.rate_limit)
+        per_s = self._ledger.rate(place.node.spec)
         held = self._scheduler.held_back(place.run, place.node, place.index, self._now)
         if per_s is None or held is None:
             return None
@@ -352,7 +352,7 @@ class _Explainer:
             text = f"is behind {count} in queue {queue.name!r}, by priority and age"
             found.append(_Why("behind", text, [queue.name]))
         cost_s = self._fleet.cost_s(spec.function)
-        room_s = max(cost_s, HORIZON_S) if spec.options.rate_limit else cost_s
+        room_s = max(cost_s, HORIZON_S) if self._ledger.rate(spec) else cost_s
         if all(engine.room(room_s) <= 0 for engine in engines):
             slots = sum(engine.slots for engine in engines)
             names = joined([_name(engine) for engine in engines[:_NAMED]])

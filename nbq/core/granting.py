@@ -200,7 +200,7 @@ class Granting:
             passed: list[tuple[int, ReadyRange]] = []
             while self._grants and len(passed) < _PASSED_OVER and (found := self._next(queue)) is not None:
                 run, node, head, at = found
-                rate = self._ledger.rates.get(node.spec.task, node.spec.options.rate_limit)
+                rate = self._ledger.rate(node.spec)
                 if rate is not None and not self._may_start(node, rate, now):
                     self._park(queue, node, head)
                     queue.drop_head()

@@ -13,7 +13,7 @@ from typing import assert_never
 
 from nbq.core import facts as f
 from nbq.core.fleet import Fleet
-from nbq.core.model import NONE, BlockMeta, State
+from nbq.core.model import NONE, BlockMeta, NodeSpec, State
 from nbq.core.runs import Lease, Node, Run, states_of, within
 from nbq.core.schedule import Schedule
 from nbq.core.timing import ScheduleState
@@ -67,6 +67,10 @@ class Ledger:
         number = self._next_run
         self._next_run += 1
         return number
+
+    def rate(self, spec: NodeSpec) -> float | None:
+        """Return how many tasks such as this may start a second: as set live, else as they ask for."""
+        return self.rates.get(spec.task, spec.options.rate_limit)
 
     def apply(self, fact: f.Fact) -> None:
         """Change state as a fact says; the same live and in recovery."""

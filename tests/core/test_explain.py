@@ -334,6 +334,18 @@ def test_of_very_many_before_it_not_all_are_counted(rig, monkeypatch):
     assert why(rig, run)[0] == Reason("behind", text, ["default"])
 
 
+def test_what_has_a_live_rate_waits_for_a_slot_that_is_free(rig):
+    quick = rig.submit(node("quick"))
+    [grant] = rig.grants()
+    rig.report(grant, done(grant, seconds=0.001))  # so short that engines are granted some in advance
+    assert quick.left == 0
+    begun(rig, rig.submit(node("quick")))
+    rig.send(RateSet("quick", 1000.0))
+    run = rig.submit(node("quick"))
+    rig.tick()
+    assert one(rig, run) == Reason("busy", "It waits for the slot of one, which is busy.", ["one"])
+
+
 def test_those_that_know_it_are_busy():
     rig = Rig()
     knowing = info("one")
